@@ -1,0 +1,26 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+
+@pytest.fixture
+def run_module(capsys):
+    """A function that runs a module's C(main()) in this process and returns the JSON result that it printed."""
+
+    def run(module, args, check_mode=False, diff=True):
+        capsys.readouterr()
+        with patch_module_args({**args, "_ansible_check_mode": check_mode, "_ansible_diff": diff}):
+            with pytest.raises(SystemExit) as exit_info:
+                module.main()
+        result = json.loads(capsys.readouterr().out)
+        assert bool(exit_info.value.code) == bool(result.get("failed")), result
+        return result
+
+    return run
