@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inventory of a scenario: one host for each platform in CI_HOST_PLATFORMS (default: the Debian releases in support)."""
+
+from __future__ import annotations
+
+import json
+import os
+
+scenario = os.environ.get("MOLECULE_SCENARIO_NAME", "manual")
+platforms = os.environ.get("CI_HOST_PLATFORMS", "debian12 debian13").split()
+hosts = {f"{scenario}-{platform}": {"ci_host_platform": platform} for platform in platforms}
+print(json.dumps({"ci_hosts": {"hosts": list(hosts)}, "_meta": {"hostvars": hosts}}))

@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures for tests that look at a converged host (pytest-testinfra with --hosts=podman://NAME)."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+IMAGE = "localhost/job-image-standin:latest"
+USER = "gitlab-runner"
+
+
+@pytest.fixture(scope="module")
+def uid(host) -> int:
+    return host.user(USER).uid
+
+
+@pytest.fixture(scope="module")
+def as_runner(host, uid):
+    """Run a shell command on the host as the runner user, in its session, and return what it printed."""
+
+    def run(command: str) -> str:
+        result = host.run(
+            "runuser -u %s -- env -i -C / HOME=%s PATH=/usr/sbin:/usr/bin:/sbin:/bin XDG_RUNTIME_DIR=/run/user/%s sh -c %s",
+            USER, host.user(USER).home, str(uid), command,
+        )  # fmt: skip
+        assert result.rc == 0, f"{command}: {result.stderr}\n{result.stdout}"
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def podman_info(as_runner) -> dict:
+    return json.loads(as_runner("podman info --format json"))
+
+
+@pytest.fixture(scope="module")
+def submit(host, as_runner):
+    """Run a job through the coordinator on the host and return its result: state, trace, exit_code."""
+    as_runner(
+        f"podman image exists {IMAGE} || "
+        f"podman import --quiet --change 'CMD [\"sh\"]' /srv/gitlab-standin/job-image.tar {IMAGE}"
+    )
+
+    def run(*script: str, **options) -> dict:
+        lines = " ".join(f"--script {shlex.quote(line)}" for line in script)
+        extra = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items())
+        result = host.run(f"python3 /srv/gitlab-standin/coordinator.py submit --json {lines} {extra}")
+        assert result.stdout, f"{result.stderr}\n{host.run('journalctl -u gitlab-runner -n 40 --no-pager').stdout}"
+        return json.loads(result.stdout[result.stdout.rindex("\n{") :] if "\n{" in result.stdout else result.stdout)
+
+    return run

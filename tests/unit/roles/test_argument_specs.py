@@ -1,0 +1,24 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A role's defaults and its argument specification say the same, and both keep to the role's prefix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROLES = sorted((Path(__file__).parents[3] / "roles").iterdir())
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_defaults_are_the_documented_ones(role: Path) -> None:
+    options = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((role / "defaults/main.yml").read_text())
+    assert all(name.startswith(f"{role.name}_") for name in options)
+    optional = {name for name, option in options.items() if not option.get("required")}
+    assert set(defaults) == optional
+    documented = {name: options[name].get("default") for name in optional}
+    assert documented == defaults
