@@ -2,10 +2,10 @@
 # Copyright (c) 2026, the rootless.gitlab_runner authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the stand-in packages and a signed repository with the layout of GitLab's own: needs dpkg-deb and gpg.
+"""Build the stand-in packages and a signed repository with the layout of GitLab's; needs dpkg-deb and gpg.
 
-In the output directory: C(gpg.key), C(debian/{dists,pool}), C(ubuntu) (the same repository), and for each version
-C(v19.4.0/binaries/gitlab-runner-linux-ARCH) with C(v19.4.0/release.sha256); C(latest) is the last version given.
+In the output directory: C(gpg.key), C(debian/{dists,pool}), C(ubuntu) (the same repository), and for each
+version C(v19.4.0/binaries/gitlab-runner-linux-ARCH) with C(v19.4.0/release.sha256); C(latest): the last one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ STANDIN = Path(__file__).resolve().parent / "standin"
 SUITES = ("bullseye", "bookworm", "trixie", "forky", "jammy", "noble", "resolute")
 ARCHITECTURES = ("amd64", "arm64")
 KEY_OWNER = "Test stand-in repository <test@example.invalid>"
-# The real package also depends on git, curl and tar. The stand-in clones nothing, and without them hosts stay small.
-CONTROL = {
-    "gitlab-runner": "python3 (>= 3.11) | python3-tomlkit, ca-certificates, gitlab-runner-helper-images (= {version})",
+PYTHON = "python3 (>= 3.11) | python3-tomlkit"
+# The real package also depends on git, curl and tar. The stand-in clones nothing, and hosts stay small.
+DEPENDS = {
+    "gitlab-runner": f"{PYTHON}, ca-certificates, gitlab-runner-helper-images (= {{version}})",
     "gitlab-runner-helper-images": "",
 }
+
+
+def output_of(command: list[str]) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def build_package(name: str, version: str, pool: Path) -> None:
@@ -36,7 +41,7 @@ def build_package(name: str, version: str, pool: Path) -> None:
         root = Path(scratch)
         root.chmod(0o755)
         (root / "DEBIAN").mkdir()
-        depends = CONTROL[name].format(version=version)
+        depends = DEPENDS[name].format(version=version)
         control = [
             f"Package: {name}",
             f"Version: {version}",
@@ -58,8 +63,7 @@ def build_package(name: str, version: str, pool: Path) -> None:
         else:
             (root / "usr/lib/gitlab-runner/helper-images").mkdir(parents=True)
         # gzip, because dpkg of Debian 11 cannot read the zstd that Ubuntu's dpkg-deb writes by default.
-        command = ["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", scratch, str(pool)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        output_of(["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", scratch, str(pool)])
 
 
 def install(source: Path, target: Path) -> None:
@@ -92,10 +96,13 @@ def write_binaries(version: str, output: Path) -> None:
 def packages_index(repository: Path) -> bytes:
     entries = []
     for deb in sorted((repository / "pool").rglob("*.deb")):
-        fields = subprocess.run(["dpkg-deb", "--field", str(deb)], check=True, capture_output=True, text=True).stdout
-        place = [f"Filename: {deb.relative_to(repository)}", f"Size: {deb.stat().st_size}"]
-        digest = f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}"
-        entries.append(fields.rstrip() + "\n" + "\n".join([*place, digest]) + "\n")
+        lines = [
+            output_of(["dpkg-deb", "--field", str(deb)]).rstrip(),
+            f"Filename: {deb.relative_to(repository)}",
+            f"Size: {deb.stat().st_size}",
+            f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}",
+        ]
+        entries.append("\n".join([*lines, ""]))
     return "\n".join(entries).encode()
 
 
@@ -121,36 +128,37 @@ def write_suite(suite: str, index: bytes, repository: Path, gpg: list[str]) -> N
     release = top / "Release"
     release.write_text("\n".join(lines), encoding="ascii")
     for action, name in (("--clear-sign", "InRelease"), ("--detach-sign", "Release.gpg")):
-        subprocess.run([*gpg, "--armor", "--output", str(top / name), action, str(release)], check=True)
+        output_of([*gpg, "--armor", "--output", str(top / name), action, str(release)])
 
 
 def signing_key(home: str, faked_time: str | None) -> list[str]:
     """Make the key, or renew it if the directory has one, and return the start of a gpg command line."""
-    gpg = ["gpg", "--homedir", home, "--batch", "--yes", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+    gpg = ["gpg", "--homedir", home, "--batch", "--yes", "--quiet"]
+    gpg += ["--pinentry-mode", "loopback", "--passphrase", ""]
     if faked_time:
         gpg += ["--faked-system-time", faked_time]
-    listing = subprocess.run([*gpg, "--with-colons", "--list-keys"], check=True, capture_output=True, text=True).stdout
-    known = [line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:")]
-    if known:
-        subprocess.run([*gpg, "--quick-set-expire", known[0], "1y"], check=True)
-    else:
-        subprocess.run([*gpg, "--quick-generate-key", KEY_OWNER, "rsa3072", "sign", "1y"], check=True)
+    listing = output_of([*gpg, "--with-colons", "--list-keys"]).splitlines()
+    known = [line.split(":")[9] for line in listing if line.startswith("fpr:")]
+    new_key = ["--quick-generate-key", KEY_OWNER, "rsa3072", "sign", "1y"]
+    output_of([*gpg, *(["--quick-set-expire", known[0], "1y"] if known else new_key)])
     return gpg
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Build the stand-in packages and a signed repository with them.")
+    parser = argparse.ArgumentParser(description="Build the stand-in packages and a signed repository.")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--version", action="append", help="package version, oldest first (default: 19.3.0-1 and 19.4.0-1)")
+    parser.add_argument("--version", action="append", help="oldest first (default: 19.3.0-1 and 19.4.0-1)")
     parser.add_argument("--suite", action="append", help=f"default: {' '.join(SUITES)}")
-    parser.add_argument("--key-home", help="keep the key in this GnuPG directory; a key that is there is used and renewed")
-    parser.add_argument("--faked-time", help="sign at this time, such as 20200101T000000; the key lives one year")
+    parser.add_argument(
+        "--key-home", help="keep the key in this GnuPG directory; one that is there is renewed"
+    )
+    parser.add_argument("--faked-time", help="sign at this time (20200101T000000); the key lives one year")
     options = parser.parse_args()
     repository = options.output / "debian"
     pool = repository / "pool/main/g/gitlab-runner"
     pool.mkdir(parents=True, exist_ok=True)
     for version in options.version or ["19.3.0-1", "19.4.0-1"]:
-        for name in CONTROL:
+        for name in DEPENDS:
             build_package(name, version, pool)
         write_binaries(version, options.output)
     # A short path: gpg-agent's socket is in there, and the name of a socket has to fit into 108 bytes.
@@ -159,8 +167,9 @@ def main() -> None:
         os.makedirs(home, 0o700, exist_ok=True)
         try:
             gpg = signing_key(home, options.faked_time)
-            key = subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True).stdout
-            (options.output / "gpg.key").write_bytes(key)
+            (options.output / "gpg.key").write_text(
+                output_of([*gpg, "--armor", "--export"]), encoding="ascii"
+            )
             index = packages_index(repository)
             for suite in options.suite or SUITES:
                 write_suite(suite, index, repository, gpg)

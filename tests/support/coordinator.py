@@ -9,9 +9,12 @@ C(coordinator.py serve) is the server; C(coordinator.py submit) hands it a job a
 Besides the real paths below /api/v4 there are, for tests only and without any authentication,
 
 - C(POST /_test/runners {token, tag_list, token_lifetime}): make an authentication token known,
-- C(POST /_test/jobs {script, image, services, variables, tags, runner}): enqueue a job; C(runner) is a runner's id or token,
-- C(GET /_test/jobs/ID?wait=SECONDS&until=finished|running&contains=TEXT): a job, once it is so far or the time is over,
-- C(POST /_test/mode {status, path}): answer every API request whose path contains C(path) with C(status); null ends it,
+- C(POST /_test/jobs {script, image, services, variables, tags, runner}): enqueue a job, if wanted for the
+  runner with this id or token only,
+- C(GET /_test/jobs/ID?wait=SECONDS&until=finished|running&contains=TEXT): a job, as soon as it is so far
+  or the time is over,
+- C(POST /_test/mode {status, path}): answer each API request whose path contains C(path) with C(status) until
+  C(status) is null,
 - C(GET /_test/requests): the API requests so far, without tokens.
 """
 
@@ -35,12 +38,13 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 
 FINISHED = ("success", "failed", "canceled")
 
 
 class State:
-    """Runners and jobs, kept in a file when there is a directory for it, so that a reboot of the host loses nothing."""
+    """Runners and jobs, kept in a file if there is a directory for it, so that a reboot loses nothing."""
 
     def __init__(self, directory: str | None, access_token: str) -> None:
         self.path = os.path.join(directory, "state.json") if directory else None
@@ -60,7 +64,8 @@ class State:
     def save(self) -> None:
         """Store and announce a change; the caller holds the lock."""
         if self.path:
-            with open(os.open(f"{self.path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            descriptor = os.open(f"{self.path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
                 json.dump({"runners": self.runners, "jobs": self.jobs}, file)
             os.replace(f"{self.path}.new", self.path)
         self.changed.notify_all()
@@ -87,8 +92,9 @@ class State:
 
     @staticmethod
     def set_expiry(runner: dict) -> None:
-        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=runner.get("token_lifetime", 0))
-        runner["token_expires_at"] = f"{end:%Y-%m-%dT%H:%M:%SZ}" if runner.get("token_lifetime") else None
+        lifetime = datetime.timedelta(seconds=runner.get("token_lifetime", 0))
+        end = datetime.datetime.now(datetime.timezone.utc) + lifetime
+        runner["token_expires_at"] = f"{end:%Y-%m-%dT%H:%M:%SZ}" if lifetime else None
 
     def runner_of(self, token: str) -> dict | None:
         return next((runner for runner in self.runners if runner["token"] == token), None)
@@ -117,9 +123,9 @@ class State:
 
     def take_job(self, runner: dict) -> dict | None:
         for job in self.jobs:
-            wanted = job["wanted"]
-            mine = wanted["runner"] in (None, runner["id"], runner["token"]) and set(wanted["tags"]) <= set(runner["tag_list"])
-            if job["status"] == "pending" and mine and not runner["paused"]:
+            mine = job["wanted"]["runner"] in (None, runner["id"], runner["token"])
+            fits = set(job["wanted"]["tags"]) <= set(runner["tag_list"])
+            if job["status"] == "pending" and mine and fits and not runner["paused"]:
                 job["status"], job["runner_id"] = "running", runner["id"]
                 self.save()
                 return job
@@ -138,12 +144,14 @@ def payload(job: dict) -> dict:
         "git_info": {"repo_url": "", "ref": "main", "sha": "0" * 40},
         "runner_info": {"timeout": 3600},
         "variables": [{"key": key, "value": str(value), "public": True} for key, value in variables.items()],
-        "steps": [
-            {"name": "script", "script": spec["script"], "timeout": 3600, "when": "on_success", "allow_failure": False}
-        ],
+        "steps": [{"name": "script", "script": spec["script"], "timeout": 3600, "when": "on_success"}],
         "services": services,
         **({"image": {"name": spec["image"]}} if spec["image"] else {}),
     }
+
+
+def find(items: list[dict], number: str) -> dict | None:
+    return next((item for item in items if item["id"] == int(number)), None)
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -151,7 +159,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     server_version = "gitlab-coordinator-standin"
 
     def __init__(self, *args: object, state: State, repository: str | None, **more: object) -> None:
-        self.state, self.repository = state, repository
+        self.state = state
         super().__init__(*args, directory=repository or "/nonexistent", **more)  # type: ignore[arg-type]
 
     def log_message(self, message: str, *args: object) -> None:
@@ -176,20 +184,19 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         if self.command in ("GET", "HEAD") and address.path.startswith("/repo/"):
             self.path = self.path[len("/repo") :]
             return super().do_GET() if self.command == "GET" else super().do_HEAD()
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.query = dict(urllib.parse.parse_qsl(address.query))
-        self.raw = raw
+        self.raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.body: dict = {}
-        if self.headers.get_content_type() == "application/json" and raw:
-            self.body = json.loads(raw)
+        if self.headers.get_content_type() == "application/json" and self.raw:
+            self.body = json.loads(self.raw)
         elif self.headers.get_content_type() == "application/x-www-form-urlencoded":
-            self.body = dict(urllib.parse.parse_qsl(raw.decode()))
+            self.body = dict(urllib.parse.parse_qsl(self.raw.decode()))
         mode = self.state.mode
         api = address.path.startswith("/api/v4/")
+        result: tuple = (404,)
         if api and mode.get("status") and mode.get("path", "") in address.path:
-            result: tuple = (mode["status"],)
+            result = (mode["status"],)
         else:
-            result = (404,)
             for method, pattern, action in ROUTES:
                 match = re.fullmatch(pattern, address.path)
                 if method == self.command and match:
@@ -210,7 +217,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def job(self, number: str) -> dict | None:
         token = self.headers.get("JOB-TOKEN") or self.body.get("token")
-        return next((job for job in self.state.jobs if job["id"] == int(number) and job["token"] == token), None)
+        job = find(self.state.jobs, number)
+        return job if job and job["token"] == token else None
 
     def verify(self) -> tuple:
         runner = self.runner()
@@ -258,14 +266,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     # --- what administrators call ---
 
     def allowed(self) -> bool:
-        token = self.headers.get("PRIVATE-TOKEN") or self.headers.get("Authorization", "").replace("Bearer ", "")
-        return secrets.compare_digest(token, self.state.access_token)
+        bearer = self.headers.get("Authorization", "").replace("Bearer ", "")
+        return (self.headers.get("PRIVATE-TOKEN") or bearer) == self.state.access_token
 
     @staticmethod
     def public(runner: dict) -> dict:
-        hidden = {key: value for key, value in runner.items() if key not in ("token", "token_lifetime", "token_expires_at")}
+        shown = {key: value for key, value in runner.items() if not key.startswith("token")}
         is_shared = runner["runner_type"] == "instance_type"
-        return {**hidden, "active": not runner["paused"], "is_shared": is_shared, "name": "gitlab-runner", "status": "online"}
+        return {**shown, "active": not runner["paused"], "is_shared": is_shared, "status": "online"}
 
     def who_am_i(self) -> tuple:
         return (200, {"id": 1, "username": "test-stand-in", "is_admin": True}) if self.allowed() else (401,)
@@ -273,7 +281,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def create_runner(self) -> tuple:
         if not self.allowed():
             return (401,)
-        runner = self.state.add_runner({key: value for key, value in self.body.items() if key not in ("id", "token")})
+        runner = self.state.add_runner(self.body)
         return 201, {key: runner[key] for key in ("id", "token", "token_expires_at")}
 
     def list_runners(self) -> tuple:
@@ -282,19 +290,25 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         size, page = int(self.query.get("per_page", 20)), int(self.query.get("page", 1))
         shown = [self.public(runner) for runner in self.state.runners]
         more = str(page + 1) if len(shown) > page * size else ""
-        headers = {"X-Total": str(len(shown)), "X-Page": str(page), "X-Per-Page": str(size), "X-Next-Page": more}
+        headers = {
+            "X-Total": str(len(shown)),
+            "X-Page": str(page),
+            "X-Per-Page": str(size),
+            "X-Next-Page": more,
+        }
         if more:
-            headers["Link"] = f'<http://{self.headers["Host"]}/api/v4/runners/all?page={more}&per_page={size}>; rel="next"'
+            here = f"http://{self.headers['Host']}/api/v4/runners/all"
+            headers["Link"] = f'<{here}?page={more}&per_page={size}>; rel="next"'
         return 200, shown[(page - 1) * size : page * size], headers
 
     def one_runner(self, number: str) -> tuple:
-        runner = next((item for item in self.state.runners if item["id"] == int(number)), None)
+        runner = find(self.state.runners, number)
         if not self.allowed() or not runner:
             return (404,) if self.allowed() else (401,)
         if self.command == "DELETE":
             self.state.runners.remove(runner)
         elif self.command == "PUT":
-            runner.update({key: value for key, value in self.body.items() if key not in ("id", "token")})
+            runner.update(self.body)
         self.state.save()
         return (204,) if self.command == "DELETE" else (200, self.public(runner))
 
@@ -308,7 +322,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         return 201, {"id": self.state.add_job(self.body)["id"]}
 
     def test_job_state(self, number: str) -> tuple:
-        job = next((item for item in self.state.jobs if item["id"] == int(number)), None)
+        job = find(self.state.jobs, number)
         if not job:
             return (404,)
         until, text = self.query.get("until", "finished"), self.query.get("contains")
@@ -330,7 +344,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         return 200, list(self.state.requests)
 
 
-ROUTES = [
+ROUTES: list[tuple[str, str, Callable[..., tuple]]] = [
     ("POST", r"/api/v4/runners/verify", Handler.verify),
     ("POST", r"/api/v4/runners/reset_authentication_token", Handler.reset_token),
     ("POST", r"/api/v4/jobs/request", Handler.request_job),
@@ -350,8 +364,11 @@ ROUTES = [
 ]
 
 
-def make_server(bind: str, port: int, state: State, repository: str | None = None) -> http.server.ThreadingHTTPServer:
-    return http.server.ThreadingHTTPServer((bind, port), functools.partial(Handler, state=state, repository=repository))
+def make_server(
+    bind: str, port: int, state: State, repository: str | None = None
+) -> http.server.ThreadingHTTPServer:
+    handler = functools.partial(Handler, state=state, repository=repository)
+    return http.server.ThreadingHTTPServer((bind, port), handler)
 
 
 class Client:
@@ -376,7 +393,7 @@ class Client:
         return self.call("POST", "runners", fields)
 
     def submit(self, script: str | list[str], **fields: object) -> int:
-        """Enqueue a job and return its id; the fields are C(image), C(services), C(variables), C(tags), C(runner)."""
+        """Enqueue a job and return its id; the fields are those of C(POST /_test/jobs)."""
         return self.call("POST", "jobs", {"script": script, **fields})["id"]
 
     def wait(self, job: int, timeout: float, until: str = "finished", contains: str | None = None) -> dict:
@@ -386,7 +403,9 @@ class Client:
         started = until == "running" and found["status"] != "pending"
         if found["status"] in FINISHED or (contains in found["trace"] if contains else started):
             return found
-        raise TimeoutError(f"job {job} is {found['status']} after {timeout} s; its log so far:\n{found['trace']}")
+        raise TimeoutError(
+            f"job {job} is {found['status']} after {timeout} s; its log so far:\n{found['trace']}"
+        )
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -411,7 +430,12 @@ def submit(options: argparse.Namespace) -> int:
     client = Client(options.url, options.ca_file)
     deadline = time.monotonic() + options.timeout
     variables = dict(item.split("=", 1) for item in options.variable)
-    fields = {"image": options.image, "services": options.service, "variables": variables, "tags": options.tag}
+    fields = {
+        "image": options.image,
+        "services": options.service,
+        "variables": variables,
+        "tags": options.tag,
+    }
     number = client.submit(options.script, **fields)
     try:
         job = client.wait(number, deadline - time.monotonic())
@@ -432,8 +456,12 @@ def main() -> int:
     command.add_argument("--port", type=int, default=8929)
     command.add_argument("--repo", help="directory to serve below /repo/")
     command.add_argument("--state", help="directory to keep runners and jobs in")
-    command.add_argument("--token", action="append", default=[], help="a runner's authentication token to know")
-    command.add_argument("--access-token", default="glpat-test-stand-in", help="what the runners' API accepts")
+    command.add_argument(
+        "--token", action="append", default=[], help="a runner's authentication token to know"
+    )
+    command.add_argument(
+        "--access-token", default="glpat-test-stand-in", help="what the runners' API accepts"
+    )
     command.add_argument("--cert", help="certificate chain; turns HTTPS on")
     command.add_argument("--key", help="private key of the certificate")
     command = commands.add_parser("submit", help="hand in a job, wait for its end and print its log")
@@ -441,7 +469,9 @@ def main() -> int:
     command.add_argument("--url", default="http://127.0.0.1:8929")
     command.add_argument("--ca-file")
     command.add_argument("--image")
-    command.add_argument("--script", action="append", required=True, help="a line of the script; may be repeated")
+    command.add_argument(
+        "--script", action="append", required=True, help="a line of the script; may be repeated"
+    )
     command.add_argument("--service", action="append", default=[])
     command.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE")
     command.add_argument("--tag", action="append", default=[])
