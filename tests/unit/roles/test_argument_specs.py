@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,9 @@ def test_defaults_are_the_documented_ones(role: Path) -> None:
     assert set(defaults) == optional
     documented = {name: options[name].get("default") for name in optional}
     assert documented == defaults
+
+
+def test_readmes_are_made_from_the_specifications() -> None:
+    script = Path(__file__).parents[2] / "support/generate_role_readmes.py"
+    result = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
