@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Write the root file system of a small job image: Debian's static busybox with a link for each applet.
 # Load it as the runner user with
-#   podman import --change 'CMD ["sh"]' OUT.tar localhost/busybox-standin:latest
+#   podman import --change 'CMD ["sh"]' OUT.tar localhost/job-image-standin:latest
 set -eu
 
 [ $# -eq 1 ] || { echo "usage: $0 OUT.tar" >&2; exit 2; }

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +251,25 @@ def test_verify_fails_for_a_refused_token_only(server, config):
     assert (code, "is not valid" in text) == (1, True)
     server.client.call("POST", "mode", {"status": 500})
     assert command("verify", "-c", str(config()))[0] == 0
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+@pytest.mark.parametrize(("trusted", "verdict"), [(True, "is valid"), (False, "CERTIFICATE_VERIFY_FAILED")])
+def test_https_needs_a_known_authority(tmp_path, trusted, verdict):
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    names = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+    subprocess.run(["openssl", "req", "-x509", *names, *files], check=True, capture_output=True)
+    program = [sys.executable, str(Path(PROGRAM).parents[1] / "coordinator.py"), "serve", "--port", "0"]
+    options = ["--token", TOKEN, "--cert", certificate, "--key", key]
+    with subprocess.Popen([*program, *options], stderr=subprocess.PIPE, text=True) as served:
+        port = served.stderr.readline().strip().rpartition(":")[2]
+        more = f'tls-ca-file = "{certificate}"' if trusted else ""
+        section = SECTION.format(name="x", url=f"https://127.0.0.1:{port}", token=TOKEN, more=more)
+        (tmp_path / "config.toml").write_text(section, encoding="utf-8")
+        output = command("verify", "-c", str(tmp_path / "config.toml"))[1]
+        served.terminate()
+    assert verdict in output
 
 
 @pytest.mark.parametrize(
