@@ -1,0 +1,51 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""An AnsibleModule whose options may hold secrets at any depth.
+
+C(no_log) is no way to protect those: on a dict it hides each string of it from all output, so that every
+"docker" and every "/cache" of a result turns into asterisks. Here only the secrets in the options are hidden:
+from the invocation in the result, from the log, and from any other text of the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_data, secrets_in
+
+# Shorter values would hide too much of the output; they are redacted where they stand, as all are.
+_MIN_LENGTH = 6
+
+
+class SecretModule(AnsibleModule):
+    """Use it in place of AnsibleModule."""
+
+    params: dict[str, Any]
+
+    def _load_params(self) -> None:
+        # Before anything is checked or logged: an error about the options has the options in its result.
+        super()._load_params()
+        self.hide(self.params)
+
+    def hide(self, data: Any) -> None:
+        """Hide the secrets of more data, such as that of a file, from the result."""
+        self.no_log_values.update(secret for secret in secrets_in(data) if len(secret) >= _MIN_LENGTH)
+
+    def _log_invocation(self) -> None:
+        options = self.params
+        self.params = {
+            name: value if value is None or isinstance(value, (str, int)) else "NOT_LOGGING_PARAMETER"
+            for name, value in options.items()
+        }
+        try:
+            super()._log_invocation()
+        finally:
+            self.params = options
+
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        self.params = redact_data(self.params)
+        super()._return_formatted(kwargs)

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ansible_collections.rootless.gitlab_runner.plugins.modules import toml_file
+
+STORAGE = """\
+# Podman's storage
+[storage]
+driver = "vfs" # the default
+
+# Where images are
+graphroot = '/var/lib/containers/storage'
+
+[storage.options]
+additionalimagestores = [
+]
+mount_program = "/usr/bin/fuse-overlayfs"
+"""
+
+
+def test_sets_and_removes_and_keeps_the_rest(run_module, tmp_path):
+    path = tmp_path / "storage.conf"
+    path.write_text(STORAGE)
+    args = {
+        "path": str(path),
+        "content": {
+            "storage": {"driver": "overlay", "graphroot": "/srv", "options": {"overlay": {"size": "1G"}}}
+        },
+        "absent": ["storage.options.mount_program"],
+    }
+    check = run_module(toml_file, args, check_mode=True)
+    assert check["changed"] and path.read_text() == STORAGE
+    result = run_module(toml_file, args)
+    assert result["changed"] and result["diff"] == check["diff"]
+    assert (
+        path.read_text()
+        == """\
+# Podman's storage
+[storage]
+driver = "overlay" # the default
+
+# Where images are
+graphroot = '/srv'
+
+[storage.options]
+additionalimagestores = [
+]
+
+[storage.options.overlay]
+size = "1G"
+"""
+    )
+    again = run_module(toml_file, args)
+    assert again["changed"] is False and again["diff"]["before"] == again["diff"]["after"]
+
+
+def test_creates_file_and_parents(run_module, tmp_path):
+    path = tmp_path / "containers" / "containers.conf"
+    args = {"path": str(path), "content": {"engine": {"events_logger": "file"}}}
+    refused = run_module(toml_file, {**args, "create": False})
+    assert refused["failed"] and "may not be created" in refused["msg"]
+    assert run_module(toml_file, args)["changed"]
+    assert path.read_text() == '[engine]\nevents_logger = "file"\n'
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert run_module(toml_file, args)["changed"] is False
+
+
+def test_nothing_wanted_creates_nothing(run_module, tmp_path):
+    path = tmp_path / "file"
+    result = run_module(toml_file, {"path": str(path), "absent": ["a.b"]})
+    assert result["changed"] is False and not path.exists()
+
+
+def test_backup_and_mode(run_module, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("a = 1\n")
+    result = run_module(toml_file, {"path": str(path), "content": {"a": 2}, "backup": True, "mode": "0600"})
+    assert stat.S_IMODE(os.stat(result["backup_file"]).st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and path.read_text() == "a = 2\n"
+
+
+def test_unparsable_file_is_left(run_module, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("a = 1\na = 2\n")
+    result = run_module(toml_file, {"path": str(path), "content": {"b": 1}})
+    assert result["failed"] and f"{path}: line 2: 'a' is set in line 1 already" in result["msg"]
+    assert path.read_text() == "a = 1\na = 2\n"
+
+
+def test_a_key_in_both_options_is_an_error(run_module, tmp_path):
+    args = {"path": str(tmp_path / "file"), "content": {"a": {"b": 1}}, "absent": ["a.b"]}
+    assert "'a.b' is in absent and in content" in run_module(toml_file, args)["msg"]
+
+
+def test_secrets_do_not_show(run_module, tmp_path):
+    path = tmp_path / "file"
+    path.write_text('password = "old-hidden-1"\n# password = "old-hidden-2"\n')
+    result = run_module(toml_file, {"path": str(path), "content": {"password": "new-hidden-3"}})
+    assert result["changed"] and "hidden" not in str(result)
+    assert 'password = "VALUE_REDACTED ' in result["diff"]["after"]
+    assert result["diff"]["before"] != result["diff"]["after"]
