@@ -278,6 +278,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def who_am_i(self) -> tuple:
         return (200, {"id": 1, "username": "test-stand-in", "is_admin": True}) if self.allowed() else (401,)
 
+    def version(self) -> tuple:
+        return (200, {"version": "19.4.0", "revision": "test stand-in"}) if self.allowed() else (401,)
+
     def create_runner(self) -> tuple:
         if not self.allowed():
             return (401,)
@@ -351,6 +354,7 @@ ROUTES: list[tuple[str, str, Callable[..., tuple]]] = [
     ("PUT", r"/api/v4/jobs/(\d+)", Handler.update_job),
     ("PATCH", r"/api/v4/jobs/(\d+)/trace", Handler.append_trace),
     ("GET", r"/api/v4/user", Handler.who_am_i),
+    ("GET", r"/api/v4/version", Handler.version),
     ("POST", r"/api/v4/user/runners", Handler.create_runner),
     ("GET", r"/api/v4/(?:(?:projects|groups)/[^/]+/)?runners(?:/all)?", Handler.list_runners),
     ("GET", r"/api/v4/runners/(\d+)", Handler.one_runner),
