@@ -12,11 +12,11 @@ together, is from systemd.unit(5), systemd.exec(5), systemd.socket(5), systemd.t
 from __future__ import annotations
 
 import difflib
-import hashlib
-import hmac
 import re
 from fractions import Fraction
 from typing import Any, Callable, NamedTuple, Optional
+
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import REDACTED, digest
 
 HEADER = "# Managed by Ansible (rootless.gitlab_runner.systemd_dropin)"
 
@@ -507,8 +507,7 @@ def redactor(key: bytes) -> Replace:
     """A function that replaces a secret by a text that only tells whether the secret is the same."""
 
     def replace(secret: str) -> str:
-        digest = hmac.new(key, secret.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-        return f"VALUE_REDACTED:{digest[:8]}"
+        return f"{REDACTED} {digest(secret, key)}"
 
     return replace
 

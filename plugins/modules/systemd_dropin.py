@@ -156,7 +156,7 @@ EXAMPLES = r"""
 RETURN = r"""
 path:
   description: Path of the drop-in.
-  returned: always
+  returned: success
   type: str
   sample: /etc/systemd/system/gitlab-runner.service.d/override.conf
 daemon_reload_required:
@@ -185,8 +185,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, Optional
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _dropin, _textfile
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
 
 SYSTEM_DIRECTORY = "/etc/systemd/system"
 USERS_DIRECTORY = "/etc/systemd/user"
@@ -201,7 +201,7 @@ class Failure(Exception):
 class Validator:
     """Checks a unit together with a new drop-in by C(systemd-analyze verify)."""
 
-    def __init__(self, module: AnsibleModule, path: str, replace: _dropin.Replace) -> None:
+    def __init__(self, module: SecretModule, path: str, replace: _dropin.Replace) -> None:
         self.module = module
         self.unit: str = module.params["unit"]
         self.scope = "--user" if module.params["scope"] == "user" else "--system"
@@ -289,7 +289,7 @@ def acting_as(account: Optional[pwd.struct_passwd]) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def find_account(module: AnsibleModule) -> Optional[pwd.struct_passwd]:
+def find_account(module: SecretModule) -> Optional[pwd.struct_passwd]:
     name = module.params["user"]
     if name is None:
         return None
@@ -307,14 +307,13 @@ def find_account(module: AnsibleModule) -> Optional[pwd.struct_passwd]:
         raise Failure(f"user: there is no account {name} on this host; create it first.") from None
 
 
-def run(module: AnsibleModule, result: dict[str, Any]) -> None:
+def run(module: SecretModule, result: dict[str, Any]) -> None:
     params = module.params
     replace = _dropin.redactor(os.urandom(16))
     kind = _dropin.unit_type(params["unit"])
     wanted = None
-    # The option is no_log to keep it out of the log. That would also blank each of its values in the result.
+    # Here it is known exactly which parts of which values are secret.
     sections, params["sections"] = params["sections"], None
-    module.no_log_values = set()
     if params["state"] == "present":
         wanted = _dropin.normalize(sections or {}, kind)
         module.no_log_values = {secret for secret in _dropin.secrets(wanted) if len(secret) > 5}
@@ -374,13 +373,13 @@ def run(module: AnsibleModule, result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = SecretModule(
         argument_spec={
             "unit": {"type": "str", "required": True},
             "name": {"type": "str", "default": "override"},
             "scope": {"type": "str", "choices": ["system", "user"], "default": "system"},
             "user": {"type": "str"},
-            "sections": {"type": "dict", "no_log": True},
+            "sections": {"type": "dict"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "validate": {"type": "bool", "default": False},
             "backup": {"type": "bool", "default": False},

@@ -250,7 +250,7 @@ def test_validate_is_skipped_without_the_unit(run_module, directory):
 
 
 def test_validate_is_skipped_without_systemd(run_module, directory, monkeypatch):
-    monkeypatch.setattr(systemd_dropin.AnsibleModule, "get_bin_path", lambda *args, **kwargs: None)
+    monkeypatch.setattr(systemd_dropin.SecretModule, "get_bin_path", lambda *args, **kwargs: None)
     result = run_module(systemd_dropin, arguments(validate=True))
     assert result["changed"]
     assert result["validation_skipped"] == "systemd-analyze is not found."

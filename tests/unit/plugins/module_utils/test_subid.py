@@ -1,0 +1,430 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _subid
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._subid import (
+    Account,
+    Entry,
+    Host,
+    Limits,
+    Range,
+    SubidError,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+LIMITS = Limits(lowest=65536, first=100000, last=600100000)
+
+
+def host(uids="", gids=None, uid=996, accounts=(), limits=LIMITS):
+    """A host with these files; without C(gids) both are equal."""
+    files = [_subid.parse(text, "")[0] for text in (uids, uids if gids is None else gids)]
+    return Host("me", uid, files[0], files[1], list(accounts), limits)
+
+
+# --- reading ------------------------------------------------------------------
+
+
+def test_parse_keeps_valid_lines_and_names_the_others():
+    text = "# comment\n\nme:100000:65536\n996:200000:1\n"
+    text += "me:1:2:3\n:1:2\nme:x:1\nme:5:0\nme:4294967295:1\n  \nme:1:\u0661\n"
+    entries, problems = _subid.parse(text, "/etc/subuid")
+    assert entries == [Entry("me", Range(100000, 65536), 3), Entry("996", Range(200000, 1), 4)]
+    assert [problem.split(" is not")[0] for problem in problems] == [
+        "/etc/subuid line 5: 'me:1:2:3'",
+        "/etc/subuid line 6: ':1:2'",
+        "/etc/subuid line 7: 'me:x:1'",
+        "/etc/subuid line 8: 'me:5:0'",
+        "/etc/subuid line 9: 'me:4294967295:1'",
+        "/etc/subuid line 11: 'me:1:\u0661'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", LIMITS),
+        ("# SUB_UID_MIN 5\nSUB_UID_MIN\t\t   200000\n", Limits(65536, 200000, 600100000)),
+        ("SUB_GID_MIN 300000\nSUB_UID_MAX 400000\n", Limits(65536, 300000, 400000)),
+        ("SUB_UID_MIN 1000\nSUB_GID_MIN 1000\nUID_MAX 120000\n", Limits(120001, 120001, 600100000)),
+        ("SUB_UID_MIN 0x30000\nGID_MAX 0200000\n", Limits(65537, 0x30000, 600100000)),
+        ("SUB_UID_MIN many\nSUB_UID_MAX 99999999999\n", LIMITS),
+    ],
+)
+def test_parse_limits(text, expected):
+    assert _subid.parse_limits(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("", "files"),
+        ("passwd: files\n# subid: sss\n", "files"),
+        ("subid: files\n", "files"),
+        (" subid :\tsss # from the directory\n", "sss"),
+    ],
+)
+def test_parse_source(text, source):
+    assert _subid.parse_source(text) == source
+
+
+def test_parse_getsubids():
+    assert _subid.parse_getsubids("0: me 100000 65536\n1: me 300000 10\n") == [
+        Range(100000, 65536),
+        Range(300000, 10),
+    ]
+    assert _subid.parse_getsubids("Error fetching ranges\n") == []
+
+
+def test_owned_by_name_or_number():
+    entries = _subid.parse("me:1:1\n996:2:1\nother:3:1\n0996:4:1\n", "")[0]
+    assert _subid.owned(entries, "me", 996) == [Range(1, 1), Range(2, 1), Range(4, 1)]
+    assert _subid.owned(entries, "me", None) == [Range(1, 1)]
+
+
+def test_unmapped_owners():
+    ranges = [Range(100000, 10), Range(200000, 10)]
+    assert _subid.unmapped_owners([0, 996, 100000, 100009, 100010, 200009, 99999, 0], ranges, 996) == [
+        0,
+        99999,
+        100010,
+    ]
+    assert _subid.unmapped_owners([996], [], 996) == []
+
+
+# --- present ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("on_host", "count", "uids", "gids"),
+    [
+        pytest.param(host(), 65536, [Range(100000, 65536)], [Range(100000, 65536)], id="empty files"),
+        pytest.param(host("me:100000:65536\n"), 65536, [], [], id="enough"),
+        pytest.param(host("996:100000:65536\n"), 65536, [], [], id="enough, by number"),
+        pytest.param(host("me:100000:30000\nme:500000:40000\n"), 65536, [], [], id="enough in two ranges"),
+        pytest.param(
+            host("a:100000:65536\nb:165536:65536\n"),
+            65536,
+            [Range(231072, 65536)],
+            [Range(231072, 65536)],
+            id="behind",
+        ),
+        pytest.param(
+            host("a:165536:65536\n"),
+            65536,
+            [Range(100000, 65536)],
+            [Range(100000, 65536)],
+            id="a gap that just fits",
+        ),
+        pytest.param(
+            host("a:165535:65536\n"),
+            65536,
+            [Range(231071, 65536)],
+            [Range(231071, 65536)],
+            id="a gap too small",
+        ),
+        pytest.param(
+            host("a:100000:65536\n", "b:165536:65536\n"),
+            65536,
+            [Range(231072, 65536)],
+            [Range(231072, 65536)],
+            id="both files count",
+        ),
+        pytest.param(
+            host(accounts=[Account("user", "x", 120000), Account("group", "y", 190000)]),
+            65536,
+            [Range(120001, 65536)],
+            [Range(120001, 65536)],
+            id="real ids",
+        ),
+        pytest.param(
+            host("me:100000:1000\n"),
+            65536,
+            [Range(101000, 64536)],
+            [Range(101000, 64536)],
+            id="only what is missing",
+        ),
+        pytest.param(
+            host("me:300000:1000\n"),
+            65536,
+            [Range(301000, 64536)],
+            [Range(301000, 64536)],
+            id="above the own range",
+        ),
+        pytest.param(host("me:100000:65536\n", ""), 65536, [], [Range(100000, 65536)], id="gids missing"),
+        pytest.param(host("", "me:100000:65536\n"), 65536, [Range(100000, 65536)], [], id="uids missing"),
+        pytest.param(
+            host("me:100000:65536\n", "b:100000:1\n"),
+            65536,
+            [Range(165536, 65536)],
+            [Range(165536, 65536)],
+            id="gids missing and taken",
+        ),
+        pytest.param(
+            host("me:100000:65536\n", "me:300000:65536\n"),
+            65536,
+            [Range(300000, 65536)],
+            [],
+            id="made equal from above",
+        ),
+    ],
+)
+def test_present(on_host, count, uids, gids):
+    plan = _subid.plan_present(on_host, count, None, True)
+    assert (plan.uids, plan.gids) == (uids, gids)
+
+
+@pytest.mark.parametrize(
+    ("on_host", "uids", "gids"),
+    [
+        pytest.param(host(), [Range(200000, 100)], [Range(200000, 100)], id="new"),
+        pytest.param(host("me:200000:65536\n"), [], [], id="part of a range"),
+        pytest.param(host("me:200000:10\n"), [Range(200010, 90)], [Range(200010, 90)], id="longer"),
+        pytest.param(
+            host("me:200010:10\n"),
+            [Range(200000, 10), Range(200020, 80)],
+            [Range(200000, 10), Range(200020, 80)],
+            id="around",
+        ),
+        pytest.param(host("me:200000:100\n", ""), [], [Range(200000, 100)], id="gids missing"),
+        pytest.param(host("me:400000:65536\n"), [Range(200000, 100)], [Range(200000, 100)], id="one more"),
+    ],
+)
+def test_present_with_start(on_host, uids, gids):
+    plan = _subid.plan_present(on_host, 100, 200000, True)
+    assert (plan.uids, plan.gids) == (uids, gids)
+
+
+@pytest.mark.parametrize(
+    ("on_host", "start", "grow", "message"),
+    [
+        (host("a:200000:10\n"), 199950, True, "overlap the range 200000-200009 of a (/etc/subuid line 1)"),
+        (
+            host("", "# x\na:200000:10\n"),
+            199950,
+            True,
+            "overlap the range 200000-200009 of a (/etc/subgid line 2)",
+        ),
+        (
+            host(accounts=[Account("user", "x", 200099)]),
+            200000,
+            True,
+            "overlap the user x, whose id is 200099",
+        ),
+        (
+            host(accounts=[Account("group", "y", 200000)]),
+            200000,
+            True,
+            "overlap the group y, whose id is 200000",
+        ),
+        (
+            host(),
+            1000,
+            True,
+            "must lie between 65536, above the ids of real users and groups, and 4294967294",
+        ),
+        (host(), -5, True, "must lie between 65536"),
+        (host(), 4294967200, True, "must lie between 65536"),
+        (host("me:100000:65536\n"), 200000, False, "but not the ids 200000-200099; set grow: true"),
+        (host("me:100000:50\n"), None, False, "(uids: 100000-100049; gids: 100000-100049), but not 100 ids"),
+        (host("me:100000:100\n", ""), None, False, "(uids: 100000-100099; gids: none), but not 100 ids"),
+        (
+            host(limits=Limits(65536, 100000, 100098)),
+            None,
+            True,
+            "no 100 free subordinate ids in a row for me",
+        ),
+    ],
+)
+def test_present_refuses(on_host, start, grow, message):
+    with pytest.raises(SubidError) as error:
+        _subid.plan_present(on_host, 100, start, grow)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("on_host", "start", "grow", "message"),
+    [
+        (
+            host("a:100000:10\nme:100005:100\n"),
+            None,
+            True,
+            "100005-100104 of me overlap the range 100000-100009 of a",
+        ),
+        (host("me:400000:100\n"), 200000, True, "lie below others of me"),
+        (
+            host("me:100000:100\n", "me:300000:100\n"),
+            None,
+            True,
+            "uids: 100000-100099, 300000-300099; gids: 300000",
+        ),
+        (host("me:100000:100\n", "me:300000:100\n"), None, False, "uids: 100000-100099; gids: 300000-300099"),
+    ],
+)
+def test_present_warns(on_host, start, grow, message):
+    assert message in " ".join(_subid.plan_present(on_host, 100, start, grow).warnings)
+
+
+def test_a_usual_host_gets_no_warning():
+    assert _subid.plan_present(host("a:100000:65536\n"), 65536, None, True).warnings == []
+
+
+def test_the_range_of_the_2021_procedure_is_left_to_the_second_user():
+    ordinary = "first:100000:65536\nsecond:165536:65536\n"
+    with pytest.raises(SubidError, match="165536-231071 of second"):
+        _subid.plan_present(host(ordinary), 65536, 200000, True)
+
+
+# --- absent -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("on_host", "wanted", "uids", "gids"),
+    [
+        (host(), None, [], []),
+        (host("a:100000:10\n"), None, [], []),
+        (
+            host("me:100000:10\nme:200000:5\n"),
+            None,
+            [Range(100000, 10), Range(200000, 5)],
+            [Range(100000, 10), Range(200000, 5)],
+        ),
+        (host("me:100000:10\n", ""), None, [Range(100000, 10)], []),
+        (
+            host("me:100000:10\nme:200000:5\n"),
+            Range(100005, 200000),
+            [Range(100005, 5), Range(200000, 5)],
+            [Range(100005, 5), Range(200000, 5)],
+        ),
+        (host("me:100000:10\n996:200000:5\n"), Range(100000, 10), [Range(100000, 10)], [Range(100000, 10)]),
+    ],
+)
+def test_absent(on_host, wanted, uids, gids):
+    plan = _subid.plan_absent(on_host, wanted)
+    assert (plan.uids, plan.gids) == (uids, gids)
+
+
+def test_absent_refuses_lines_that_usermod_does_not_find():
+    with pytest.raises(SubidError, match="/etc/subuid line 2 names me by its uid 996"):
+        _subid.plan_absent(host("me:100000:10\n996:200000:5\n"), None)
+
+
+@pytest.mark.parametrize(
+    ("before", "added", "removed", "after"),
+    [
+        ("", [Range(1, 2), Range(9, 1)], [], "me:1:2\nme:9:1\n"),
+        ("# c\n\nbad\nme:1:2", [Range(9, 1)], [], "# c\n\nbad\nme:1:2\nme:9:1\n"),
+        ("a:1:2\nme:10:10\n# c\n", [], [Range(10, 10)], "a:1:2\n# c\n"),
+        ("me:10:10\na:1:2\nme:30:10\n", [], [Range(15, 20)], "me:10:5\na:1:2\nme:35:5\n"),
+    ],
+)
+def test_predict(before, added, removed, after):
+    assert _subid.predict(before, "me", added, removed) == after
+
+
+# --- properties ---------------------------------------------------------------
+
+RANGES = st.builds(Range, st.integers(0, 60), st.integers(1, 20))
+SMALL = Limits(lowest=10, first=20, last=200)
+
+
+def ids(ranges):
+    return {number for found in ranges for number in range(found.start, found.end)}
+
+
+@st.composite
+def hosts(draw):
+    entries = [
+        [
+            Entry(draw(st.sampled_from(["me", "996", "a", "b"])), found, line)
+            for line, found in enumerate(draw(st.lists(RANGES, max_size=5)), 1)
+        ]
+        for _file in range(2)
+    ]
+    accounts = [
+        Account("user", f"u{number}", number) for number in draw(st.lists(st.integers(0, 90), max_size=3))
+    ]
+    return Host("me", 996, entries[0], entries[1], accounts, SMALL)
+
+
+@given(st.lists(RANGES), st.lists(RANGES))
+def test_arithmetic_is_that_of_sets(some, others):
+    assert ids(_subid.merge(some)) == ids(some)
+    assert _subid.total(some) == len(ids(some))
+    rest = _subid.subtract(some, others)
+    assert ids(rest) == ids(some) - ids(others)
+    for ranges in (rest, _subid.merge(some)):
+        assert all(one.end < other.start for one, other in zip(ranges, ranges[1:]))
+
+
+@given(st.integers(1, 30), st.lists(RANGES))
+def test_the_first_gap_is_the_first(count, occupied):
+    taken = ids(occupied)
+    fits = [
+        start
+        for start in range(SMALL.first, SMALL.last - count + 2)
+        if not taken.intersection(range(start, start + count))
+    ]
+    assert _subid.first_gap(count, occupied, SMALL) == (fits[0] if fits else None)
+
+
+@given(hosts(), st.integers(1, 60), st.one_of(st.none(), st.integers(0, 120)))
+@settings(deadline=None, max_examples=500)
+def test_what_is_added_suffices_overlaps_nobody_and_is_no_more_than_needed(on_host, count, start):
+    try:
+        plan = _subid.plan_present(on_host, count, start, True)
+    except SubidError:
+        return
+    before = {"uids": on_host.uids, "gids": on_host.gids}
+    added = {"uids": plan.uids, "gids": plan.gids}
+    occupied = ids(
+        entry.range for entry in on_host.uid_entries + on_host.gid_entries if entry.owner not in ("me", "996")
+    ) | {account.id for account in on_host.accounts}
+    for kind, ranges in added.items():
+        assert not ids(ranges) & occupied
+        assert not ids(ranges) & ids(before[kind])
+        after = ids(before[kind]) | ids(ranges)
+        if start is None:
+            assert len(after) >= count
+            # Ids inside of containers stay the same: nothing comes before or between the present ranges.
+            assert all(found.start >= max(ids(before[kind]), default=0) for found in ranges)
+        else:
+            assert set(range(start, start + count)) <= after
+            assert ids(ranges) <= set(range(start, start + count))
+    if start is None and before["uids"] == before["gids"]:
+        assert added["uids"] == added["gids"]
+        assert _subid.total(plan.uids) == max(0, count - _subid.total(before["uids"]))
+    if not before["uids"] and not before["gids"]:
+        assert added["uids"] == added["gids"]
+
+
+@given(hosts(), st.integers(1, 60), st.one_of(st.none(), st.integers(0, 120)))
+@settings(deadline=None, max_examples=300)
+def test_nothing_is_to_do_the_second_time(on_host, count, start):
+    try:
+        plan = _subid.plan_present(on_host, count, start, True)
+    except SubidError:
+        return
+    after = on_host._replace(
+        uid_entries=on_host.uid_entries + [Entry("me", found, 0) for found in plan.uids],
+        gid_entries=on_host.gid_entries + [Entry("me", found, 0) for found in plan.gids],
+    )
+    again = _subid.plan_present(after, count, start, True)
+    assert (again.uids, again.gids) == ([], [])
+
+
+LINES = st.sampled_from(["# comment", "", "broken", "a:5:5", "me:20:10", "me:40:5", "b:1:1"])
+
+
+@given(st.lists(LINES, unique=True), st.lists(RANGES, max_size=3))
+def test_a_removal_takes_the_ids_and_nothing_else(lines, removed):
+    text = "".join(line + "\n" for line in lines)
+    after = _subid.predict(text, "me", [], removed)
+    own = [_subid.owned(_subid.parse(content, "")[0], "me", None) for content in (text, after)]
+    assert ids(own[1]) == ids(own[0]) - ids(removed)
+    kept = [[line for line in content.split("\n") if not line.startswith("me:")] for content in (text, after)]
+    assert kept[0] == kept[1]
