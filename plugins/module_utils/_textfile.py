@@ -174,8 +174,8 @@ def _copy_ownership(path: str, target: str, descriptor: int) -> None:
         os.fchown(descriptor, status.st_uid, status.st_gid)
     except PermissionError as error:
         raise TextFileError(
-            f"{path} belongs to uid {status.st_uid} and gid {status.st_gid}, and uid {os.geteuid()} cannot"
-            " keep that when it replaces the file. Run the task as root or as the owner (become, become_user)."
+            f"{path} belongs to uid {status.st_uid} and gid {status.st_gid}, and uid {os.geteuid()}"
+            " cannot keep that when it replaces the file. Run the task as root or as the owner (become)."
         ) from error
     os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
 

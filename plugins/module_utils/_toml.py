@@ -1339,7 +1339,7 @@ def edit(document: Document, wanted: Data, indent: str = "") -> str:
 def verify(text: str, wanted: Data) -> None:
     """Read a text that is about to be written with a second parser, and compare its data with the wanted data.
 
-    The second parser is Python's own (3.11 and later), else tomlkit in TOMLKIT_MIN or later,
+    The second parser is Python's own (from 3.11), else tomlkit from TOMLKIT_MIN,
     else the one of this file. Raises TomlError.
     """
     try:
