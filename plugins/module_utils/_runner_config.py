@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Optional
 
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml, _toml_edit
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._config_schema import (
     CHOICES,
     DEPRECATED,
@@ -481,12 +481,12 @@ def apply(content: Optional[bytes], request: Request) -> Outcome:
             outcome.updated.append(wanted["name"])
     if problems:
         raise ConfigError("; ".join(problems))
-    editor = _toml.Editor(document, INDENT, fold_case=True)
+    editor = _toml_edit.Editor(document, INDENT, fold_case=True)
     editor.merge(request.settings)
     editor.merge_tables(key, plan, removed)
     outcome.text = editor.text()
     if outcome.text != document.text:
-        _toml.verify(outcome.text, after)
+        _toml_edit.verify(outcome.text, after)
     return outcome
 
 

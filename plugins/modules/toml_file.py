@@ -125,7 +125,7 @@ backup_file:
 import secrets
 from typing import Any, Optional
 
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _textfile, _toml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _textfile, _toml, _toml_edit
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_text
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
 
@@ -150,12 +150,12 @@ def main() -> None:
         text = _toml.decode(before or b"")
         document = _toml.parse(text)
         module.hide(document.data)
-        after = _toml.edit(document, wanted)
+        after = _toml_edit.edit(document, wanted)
         # Nothing to say is no reason to create an empty file.
         return before if after == text else after.encode("utf-8")
 
     try:
-        wanted = _toml.with_removals(module.params["content"], module.params["absent"])
+        wanted = _toml_edit.with_removals(module.params["content"], module.params["absent"])
         result: dict[str, Any] = _textfile.edit(
             module,
             path,

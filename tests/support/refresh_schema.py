@@ -8,9 +8,9 @@
     tests/support/refresh_schema.py SCHEMA.json
 
 SCHEMA.json has C(keys): a tree of the keys of config.toml, each with C(type) and, where they apply, C(keys)
-(tables), C(items) (arrays), C(value_type) (maps), C(choices), C(deprecated) and C(known_flags) (feature flags).
-It is gathered from the C(toml) tags of the Go structs that GitLab Runner decodes its file into (common/config.go
-and the files around it); C(_meta.generated_from) names the version.
+(tables), C(items) (arrays), C(value_type) (maps), C(choices), C(deprecated) and C(known_flags) (feature
+flags). It is gathered from the C(toml) tags of the Go structs that GitLab Runner decodes its file into
+(common/config.go and the files around it); C(_meta.generated_from) names the version.
 """
 
 from __future__ import annotations

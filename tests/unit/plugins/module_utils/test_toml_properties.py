@@ -1,0 +1,288 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Generated documents in all styles of TOML, and generated edits."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timezone
+
+import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml, _toml_edit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+tomllib = pytest.importorskip("tomllib")
+
+# Few keys, so that edits meet what is there.
+KEYS = st.sampled_from(["a", "b", "c", "name", "x-1", "with space", "dot.ted", "é", '"'])
+STRINGS = st.one_of(
+    st.sampled_from(["", "v", "# no comment", "it's", '"', "\\", "a\nb\n", "''", '"""', "\t", "\x7f"]),
+    st.text(max_size=6),
+)
+SCALARS = st.one_of(
+    STRINGS,
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.datetimes(timezones=st.just(timezone.utc)),
+    st.dates(),
+    st.times(),
+)
+ARRAYS = st.recursive(st.lists(SCALARS, max_size=3), lambda inner: st.lists(inner, max_size=2), max_leaves=4)
+
+
+def tables(values):
+    return st.dictionaries(KEYS, values, max_size=4)
+
+
+DOCUMENTS = tables(
+    st.recursive(
+        st.one_of(SCALARS, ARRAYS),
+        lambda inner: st.one_of(tables(inner), st.lists(tables(inner), min_size=1, max_size=3)),
+        max_leaves=12,
+    )
+)
+WANTED = tables(
+    st.recursive(
+        st.one_of(SCALARS, ARRAYS, st.none()),
+        lambda inner: st.one_of(tables(inner), st.lists(tables(inner), min_size=1, max_size=3)),
+        max_leaves=8,
+    )
+).filter(lambda wanted: not null_in_array(wanted))
+
+
+def null_in_array(value):
+    if isinstance(value, dict):
+        return any(null_in_array(item) for item in value.values())
+    if isinstance(value, list):
+        return any(item is None or null_in_array(item) for item in value)
+    return False
+
+
+class Renderer:
+    """Writes data as TOML, in a style that is drawn for each part."""
+
+    def __init__(self, draw):
+        self.draw = draw
+        self.newline = draw(st.sampled_from(["\n", "\r\n"]))
+        self.indent = draw(st.sampled_from(["", "  ", "\t"]))
+        self.comments = 0
+        self.lines = []
+
+    def render(self, data):
+        self.table((), data, 0)
+        text = self.newline.join(self.lines)
+        if self.lines and self.draw(st.booleans()):
+            text += self.newline
+        return self.draw(st.sampled_from(["", "", "\ufeff"])) + text
+
+    def chance(self, one_in=3):
+        return self.draw(st.integers(1, one_in)) == 1
+
+    def comment(self):
+        self.comments += 1
+        return f"# comment {self.comments}"
+
+    def extras(self, indent):
+        if self.chance(5):
+            self.lines.append("")
+        if self.chance(5):
+            self.lines.append(indent + self.comment())
+
+    def key(self, key):
+        if _toml.format_key(key) == key and self.chance(8):
+            return f"'{key}'"
+        return _toml.format_key(key)
+
+    def value(self, value):
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{self.key(k)} = {self.value(v)}" for k, v in value.items()) + "}"
+        if isinstance(value, list):
+            if value and self.chance():
+                inner = [f"{self.indent * 2}{self.value(item)}," for item in value]
+                if self.chance():
+                    inner[-1] += " " + self.comment()
+                elif self.chance():
+                    inner[-1] = inner[-1][:-1]
+                return self.newline.join(["[", *inner, self.indent + "]"])
+            return "[" + ", ".join(self.value(item) for item in value) + "]"
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            return _toml.format_value(value)
+        if isinstance(value, str):
+            quotes = self.draw(st.sampled_from(['"', "'", '"""', "'''"])) if self.newline == "\n" else '"'
+            return _toml.format_string(value, quotes)
+        if value >= 0 and self.chance():
+            return self.draw(st.sampled_from([hex, oct, bin]))(value)
+        return str(value)
+
+    def entry(self, keys, value, indent):
+        self.extras(indent)
+        spaces = self.draw(st.sampled_from([" = ", "=", "  =\t"]))
+        line = f"{indent}{'.'.join(self.key(key) for key in keys)}{spaces}{self.value(value)}"
+        if self.chance(5):
+            line += "  " + self.comment()
+        self.lines.append(line)
+
+    def dotted(self, keys, table, indent):
+        for key, value in table.items():
+            if isinstance(value, dict) and value and self.chance(2):
+                self.dotted((*keys, key), value, indent)
+            else:
+                self.entry((*keys, key), value, indent)
+
+    def table(self, path, data, level):
+        indent = self.indent * level
+        deeper = []
+        for key, value in data.items():
+            tabular = isinstance(value, dict) or (_toml.is_tables(value))
+            if tabular and self.chance(2):
+                deeper.append((key, value))
+            elif isinstance(value, dict) and value and self.chance(2):
+                self.dotted((key,), value, indent)
+            else:
+                self.entry((key,), value, indent)
+        if path == () and self.chance(2):
+            deeper = self.draw(st.permutations(deeper))
+        for key, value in deeper:
+            inner = (*path, key)
+            name = ".".join(self.key(part) for part in inner)
+            if isinstance(value, dict):
+                only_tables = value and all(isinstance(item, dict) for item in value.values())
+                if only_tables and self.chance(2):
+                    # A table that no header names.
+                    for last, table in value.items():
+                        self.header(f"[{name}.{self.key(last)}]", (*inner, last), table, level)
+                else:
+                    self.header(f"[{name}]", inner, value, level)
+            else:
+                for table in value:
+                    self.header(f"[[{name}]]", inner, table, level)
+
+    def header(self, header, path, table, level):
+        self.extras(self.indent * level)
+        self.lines.append(self.indent * level + header)
+        self.table(path, table, level + 1)
+
+
+@st.composite
+def texts(draw):
+    return Renderer(draw).render(draw(DOCUMENTS))
+
+
+def read(text):
+    return tomllib.loads(text.lstrip("\ufeff"))
+
+
+def edited(text, wanted):
+    editor = _toml_edit.Editor(_toml.parse(text))
+    editor.merge(wanted)
+    return editor.text()
+
+
+def entries(text):
+    """All entries outside of arrays of tables, by path: the bytes from the key to the end of the line."""
+    document = _toml.parse(text)
+    found = {}
+    for section in document.sections:
+        parts = section.table.path
+        in_array = any(
+            isinstance(at(document.root, parts[:n]), _toml.Tables) for n in range(1, len(parts) + 1)
+        )
+        if not in_array:
+            for entry in section.entries:
+                found[parts + entry.keys] = text[entry.start : entry.line_end].rstrip("\r\n")
+    return found
+
+
+def at(node, path):
+    for key in path:
+        if isinstance(node, _toml.Tables):
+            return node
+        node = node.items[key]
+    return node
+
+
+def touches(wanted, path):
+    """Whether wanted data says anything about a path or about what is above or below it."""
+    for key in path:
+        if not isinstance(wanted, dict):
+            return True
+        if key not in wanted:
+            return False
+        wanted = wanted[key]
+    return True
+
+
+@settings(max_examples=50, deadline=None)
+@given(texts())
+def test_reads_what_a_second_parser_reads(text):
+    assert _toml.same(_toml.loads(text), read(text))
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts(), WANTED)
+def test_edit_reaches_the_wanted_data_and_nothing_else(text, wanted):
+    result = edited(text, wanted)
+    expected = _toml.merge(read(text), wanted)
+    assert _toml.same(_toml.without_empty(read(result)), _toml.without_empty(expected))
+    assert edited(result, wanted) == result
+    after = entries(result)
+    for path, line in entries(text).items():
+        if not touches(wanted, path):
+            assert after[path] == line
+    assert result.startswith("\ufeff") == text.startswith("\ufeff")
+
+
+@settings(max_examples=50, deadline=None)
+@given(texts(), st.data())
+def test_setting_values_keeps_every_other_line(text, data):
+    """New values for some keys, and new keys: all other lines stay, comments and blank ones included."""
+    flat = {path: line for path, line in entries(text).items() if "\n" not in line}
+    chosen = data.draw(st.lists(st.sampled_from(sorted(flat)), unique=True, max_size=3)) if flat else []
+    wanted = {"new": 1, "table": {"new": {"deep": [1, 2]}}}
+    for path in chosen:
+        table = wanted
+        for key in path[:-1]:
+            table = table.setdefault(key, {})
+        table[path[-1]] = 424242
+    result = edited(text, wanted).lstrip("\ufeff").split("\n")
+    left = iter([line.rstrip("\r") for line in result])
+    for line in text.lstrip("\ufeff").rstrip("\n").split("\n"):
+        if text and not any(line.strip().endswith(flat[path]) for path in chosen):
+            assert line.rstrip("\r") in left, line
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts())
+def test_what_is_there_already_changes_nothing(text):
+    assert edited(text, read(text)) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(["[a]", "[[a]]", "[a.b]", "a", "a.b", "b.a", "[[a.b]]"]), max_size=5))
+def test_accepts_and_refuses_the_same_structures(parts):
+    text = "".join(f"{part}\n" if part.startswith("[") else f"{part} = 1\n" for part in parts)
+    try:
+        expected = read(text)
+    except tomllib.TOMLDecodeError:
+        with pytest.raises(_toml.TomlError):
+            _toml.loads(text)
+    else:
+        assert _toml.loads(text) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(SCALARS, st.sampled_from(['"', "'", '"""', "'''"]))
+def test_each_value_survives_writing_and_reading(value, quotes):
+    text = f"a = {_toml.format_value(value, quotes)}\n"
+    assert _toml.same(read(text), {"a": value})
+    assert _toml.same(_toml.loads(text), {"a": value})
+
+
+def test_kinds_of_values_all_differ():
+    values = [1, 1.0, True, "1", date(2026, 1, 1), datetime(2026, 1, 1), time(1), [1], {"a": 1}]
+    for number, one in enumerate(values):
+        for other in values[number + 1 :]:
+            assert not _toml.same(one, other)
