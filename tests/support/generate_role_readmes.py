@@ -58,7 +58,10 @@ def readme(role: Path) -> str:
 def main() -> int:
     stale = [role for role in sorted(ROLES.iterdir()) if (role / "README.md").read_text() != readme(role)]
     for role in stale:
-        print(f"{role.name}/README.md", "is stale: run tests/support/generate_role_readmes.py" if "--check" in sys.argv else "written")
+        print(
+            f"{role.name}/README.md",
+            "is stale: run tests/support/generate_role_readmes.py" if "--check" in sys.argv else "written",
+        )
         if "--check" not in sys.argv:
             (role / "README.md").write_text(readme(role))
     return 1 if stale and "--check" in sys.argv else 0

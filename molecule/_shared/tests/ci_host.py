@@ -51,7 +51,10 @@ def submit(host, as_runner):
         lines = " ".join(f"--script {shlex.quote(line)}" for line in script)
         extra = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items())
         result = host.run(f"python3 /srv/gitlab-standin/coordinator.py submit --json {lines} {extra}")
-        assert result.stdout, f"{result.stderr}\n{host.run('journalctl -u gitlab-runner -n 40 --no-pager').stdout}"
-        return json.loads(result.stdout[result.stdout.rindex("\n{") :] if "\n{" in result.stdout else result.stdout)
+        trace, _newline, verdict = result.stdout.rstrip().rpartition("\n")
+        assert verdict.startswith("{"), (
+            f"{result}\n{host.run('journalctl -u gitlab-runner -n 40 --no-pager').stdout}"
+        )
+        return {**json.loads(verdict), "trace": trace}
 
     return run

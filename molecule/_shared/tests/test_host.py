@@ -18,7 +18,11 @@ def test_runner_user(host):
 
 def test_subordinate_ids_are_equal_and_enough(host):
     lines = {
-        name: [line.split(":")[1:] for line in host.file(name).content_string.splitlines() if line.startswith(f"{USER}:")]
+        name: [
+            line.split(":")[1:]
+            for line in host.file(name).content_string.splitlines()
+            if line.startswith(f"{USER}:")
+        ]
         for name in ("/etc/subuid", "/etc/subgid")
     }
     assert lines["/etc/subuid"] == lines["/etc/subgid"]
@@ -57,10 +61,14 @@ def test_config_has_the_socket(host, uid):
 
 def test_service_is_not_root(host):
     service = host.service("gitlab-runner")
-    assert service.is_enabled and service.is_running, host.run("journalctl -u gitlab-runner -n 40 --no-pager").stdout
+    assert service.is_enabled and service.is_running, host.run(
+        "journalctl -u gitlab-runner -n 40 --no-pager"
+    ).stdout
     show = dict(
         line.split("=", 1)
-        for line in host.check_output("systemctl show gitlab-runner -p User,MainPID,KillSignal,TimeoutStopUSec").splitlines()
+        for line in host.check_output(
+            "systemctl show gitlab-runner -p User,MainPID,KillSignal,TimeoutStopUSec"
+        ).splitlines()
     )
     assert show["User"] == USER
     assert show["KillSignal"] == "3"
@@ -77,21 +85,25 @@ def test_package_is_from_the_signed_repository(host):
 
 def test_a_job_runs_in_a_container_of_the_runner_user(submit):
     job = submit("echo $((6 * 7)) is the answer", "cat /proc/self/uid_map", "hostname")
-    assert job["state"] == "success", job
+    assert job["status"] == "success", job
     assert "42 is the answer" in job["trace"]
 
 
 def test_a_failing_job_fails(submit):
     job = submit("exit 3")
-    assert (job["state"], job["exit_code"]) == ("failed", 3)
+    assert (job["status"], job["exit_code"]) == ("failed", 3)
 
 
 def test_root_of_a_container_is_the_runner_user_outside_and_others_are_subordinate(host, uid, as_runner):
     start = next(
-        int(line.split(":")[1]) for line in host.file("/etc/subuid").content_string.splitlines() if line.startswith(f"{USER}:")
+        int(line.split(":")[1])
+        for line in host.file("/etc/subuid").content_string.splitlines()
+        if line.startswith(f"{USER}:")
     )
     for inside, outside in (("0", uid), ("1", start), ("1000", start + 999)):
-        container = as_runner(f"podman run --detach --rm --user {inside} localhost/job-image-standin:latest sleep 60").strip()
+        container = as_runner(
+            f"podman run --detach --rm --user {inside} localhost/job-image-standin:latest sleep 60"
+        ).strip()
         try:
             pid = as_runner(f"podman inspect --format '{{{{.State.Pid}}}}' {container}").strip()
             assert host.check_output("stat -c %%u /proc/%s", pid) == str(outside)
@@ -101,7 +113,17 @@ def test_root_of_a_container_is_the_runner_user_outside_and_others_are_subordina
 
 def test_nothing_of_runner_or_podman_runs_as_root(host):
     lines = host.check_output("ps -eo uid=,comm=,args=").splitlines()
-    ours = ("gitlab-runner", "podman", "conmon", "catatonit", "slirp4netns", "pasta", "aardvark-dns", "fuse-overlayfs", "rootlessport")
+    ours = (
+        "gitlab-runner",
+        "podman",
+        "conmon",
+        "catatonit",
+        "slirp4netns",
+        "pasta",
+        "aardvark-dns",
+        "fuse-overlayfs",
+        "rootlessport",
+    )
     found = [line for line in lines if line.split()[1].startswith(ours)]
     assert found
     assert [line for line in found if line.split()[0] == "0"] == []

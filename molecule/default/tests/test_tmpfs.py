@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ci_host import USER
 
-PATH = "/var/lib/rootless-containers"
+PATH = "/srv/rootless-containers"
 
 
 def test_storage_is_on_the_tmpfs(host, podman_info):
