@@ -1,0 +1,314 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What a check of the doctor is, and how all of them are run on the facts of one host.
+
+A check is a pure function from facts to a finding. C(_host_facts) gathers the facts, and C(_doctor_checks)
+holds the table.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+ERROR, WARNING, INFO = SEVERITIES = ("error", "warning", "info")
+
+
+class Skip(Exception):
+    """Raised by a check that cannot be made; the text says why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong here.
+
+    summary: one sentence with the values that were seen. evidence: what was looked at and what was there.
+    remedy: shell commands for root, as they are to be typed. loss: what the remedy destroys or interrupts.
+    severity: instead of the check's.
+    """
+
+    summary: str
+    evidence: tuple[str, ...] = ()
+    remedy: tuple[str, ...] = ()
+    loss: str = ""
+    severity: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the table.
+
+    podman: the versions that it applies to, such as C(>=4,<5); empty for all. applies: the same for
+    releases, in words. after: checks whose finding makes this one pointless, because it would say the same
+    again. variable: the role variable that puts it right.
+    """
+
+    id: str
+    severity: str
+    function: Callable[[Host], Optional[Finding]]
+    title: str
+    why: str
+    reference: str
+    variable: str = ""
+    applies: str = "every release"
+    podman: str = ""
+    after: tuple[str, ...] = ()
+
+
+class Table(list[Check]):
+    """An ordered list of checks that functions are added to by a decorator."""
+
+    def check(
+        self, identifier: str, severity: str, **columns: Any
+    ) -> Callable[..., Callable[[Host], Optional[Finding]]]:
+        def add(function: Callable[[Host], Optional[Finding]]) -> Callable[[Host], Optional[Finding]]:
+            self.append(Check(identifier, severity, function, **columns))
+            return function
+
+        return add
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The numbers at the beginning of a version: C(4.3.1+ds1) is (4, 3, 1)."""
+    found = re.match(r"[^0-9]*(\d+(?:\.\d+)*)", text)
+    return tuple(int(part) for part in found.group(1).split(".")) if found else ()
+
+
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+}
+
+
+def in_range(text: str, spec: str) -> bool:
+    """Whether a version satisfies all comma-separated conditions, such as C(>=4.2,<5)."""
+    have = version(text)
+    for condition in spec.split(","):
+        sign = condition.rstrip("0123456789.")
+        wanted = version(condition)
+        width = max(len(have), len(wanted))
+        left, right = (numbers + (0,) * (width - len(numbers)) for numbers in (have, wanted))
+        if not COMPARISONS[sign](left, right):
+            return False
+    return True
+
+
+class Host:
+    """The facts of one host, as checks ask for them."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """The fact at a path such as C(store.mount.fstype); C(default) where it is null or not known."""
+        value: Any = self.facts
+        for name in path.split("."):
+            if not isinstance(value, dict) or "error" in value:
+                return default
+            value = value.get(name)
+        return default if value is None or (isinstance(value, dict) and "error" in value) else value
+
+    def need(self, path: str) -> Any:
+        """The same for a check that cannot be made without it. Raises Skip."""
+        value: Any = self.facts
+        for name in path.split("."):
+            if not isinstance(value, dict):
+                raise Skip(f"{path} is not known")
+            if "error" in value:
+                raise Skip(value["error"])
+            value = value.get(name)
+        if isinstance(value, dict) and "error" in value:
+            raise Skip(value["error"])
+        if value is None:
+            raise Skip(f"{path} is not known")
+        return value
+
+    def sysctl(self, name: str) -> Optional[str]:
+        """A kernel parameter; None where the kernel does not have it."""
+        return self.facts.get("sysctl", {}).get(name)
+
+    @property
+    def user(self) -> str:
+        return str(self.need("user.name"))
+
+    @property
+    def uid(self) -> int:
+        return int(self.need("user.uid"))
+
+    @property
+    def home(self) -> str:
+        return str(self.need("user.home"))
+
+    @property
+    def runtime_dir(self) -> str:
+        return f"/run/user/{self.uid}"
+
+    @property
+    def podman(self) -> str:
+        """The version of Podman."""
+        return str(self.need("podman.version"))
+
+    @property
+    def runners(self) -> list[dict[str, Any]]:
+        """The sections of config.toml, reduced to what is not secret."""
+        return list(self.need("runner.config.runners"))
+
+    @property
+    def docker_runners(self) -> list[dict[str, Any]]:
+        """Those of them whose jobs run in containers."""
+        found = [runner for runner in self.runners if str(runner.get("executor", "")).startswith("docker")]
+        if not found:
+            raise Skip(f"{self.need('runner.config.path')} has no runner with the docker executor")
+        return found
+
+    # --- commands of remedies ---
+
+    def as_user(self, command: str) -> str:
+        """A command line that root types to run a command as the runner user, in its session."""
+        return (
+            f"runuser -u {shlex.quote(self.user)} -- env -C / HOME={shlex.quote(self.home)} "
+            f"XDG_RUNTIME_DIR={self.runtime_dir} DBUS_SESSION_BUS_ADDRESS=unix:path={self.runtime_dir}/bus "
+            f"{command}"
+        )
+
+    def systemctl_user(self, arguments: str) -> str:
+        return self.as_user(f"systemctl --user {arguments}")
+
+    def install(self, *packages: str) -> str:
+        """Install packages; names are Debian's, with the one of Red Hat after a colon where it differs."""
+        dnf = self.get("os.family") == "redhat"
+        names = [(name.split(":") * 2)[1] if dnf else name.split(":")[0] for name in packages]
+        return f"{'dnf' if dnf else 'apt-get'} install --yes {' '.join(names)}"
+
+    def stop_jobs(self) -> str:
+        """Stop the runner; with the unit of the role this waits for running jobs."""
+        return f"systemctl stop {shlex.quote(self.facts.get('service', 'gitlab-runner'))}"
+
+    def start_jobs(self) -> str:
+        return f"systemctl start {shlex.quote(self.facts.get('service', 'gitlab-runner'))}"
+
+    def edit(self, file: dict[str, Any], *changes: tuple[str, str, Optional[str]]) -> tuple[str, ...]:
+        """Commands that change keys of a TOML file.
+
+        Takes the fact about the file and for each change its table (such as C(runners[0].docker), empty for
+        the top), its key, and its value in TOML (None removes the key). Where a value goes over several
+        lines it opens an editor.
+        """
+        path = shlex.quote(file["path"])
+        mine = file["path"].startswith(f"{self.home}/")
+        prefix = f"runuser -u {shlex.quote(self.user)} -- " if mine else ""
+        lines = file.get("lines", {})
+        expressions, added = [], {}  # type: ignore[var-annotated]
+        for table, key, value in changes:
+            number = lines.get(f"{table}.{key}" if table else key)
+            header = lines.get(f"[{table}]")
+            text = f"{key} = {value}"
+            if number is None and _lookup(file.get("parsed", {}), table, key) is not None:
+                return (
+                    f"{prefix}${{EDITOR:-vi}} {path}  # {f'set {text}' if value else f'remove {key}'} in [{table}]",
+                )
+            if number is not None:
+                expressions.append(f"{number}s|=.*|= {_sed(value)}|" if value is not None else f"{number}d")
+            elif value is not None and header is not None:
+                expressions.append(f"{header}a {text}")
+            elif value is not None and not table:
+                expressions.append(f"1i {text}") if file.get("exists") else added.setdefault(table, []).append(text)
+            elif value is not None and re.search(r"\[\d+\]", table):
+                # A table of one of several sections goes before the first table of that section.
+                section = table[: table.rindex("]") + 1]
+                first = min((at for name, at in lines.items() if name.startswith(f"[{section}.")), default=None)
+                where = f"{first}i" if first else f"{lines['[' + section + ']']}a"
+                title = re.sub(r"\[[0-9]+\]", "", table)
+                expressions.append(f"{where} [{title}]\\n{text}")
+            elif value is not None:
+                added.setdefault(table, []).append(text)
+        commands = []
+        if expressions:
+            commands.append(
+                f"{prefix}sed -i {' '.join(f'-e {shlex.quote(expression)}' for expression in expressions)} {path}"
+            )
+        if added:
+            content = [line for table, texts in added.items() for line in ([f"[{table}]"] if table else []) + texts]
+            if not file.get("exists"):
+                commands.append(f"{prefix}mkdir -p {shlex.quote(file['path'].rpartition('/')[0])}")
+            commands.append(f"printf '%s\\n' {' '.join(map(shlex.quote, content))} | {prefix}tee -a {path}")
+        return tuple(commands)
+
+
+def _sed(value: Optional[str]) -> str:
+    """Text for the right side of sed's C(s|||)."""
+    return re.sub(r"([\\&|])", r"\\\1", value or "")
+
+
+def _lookup(parsed: Any, table: str, key: str) -> Any:
+    for name in [*filter(None, re.split(r"[.\[\]]+", table)), key]:
+        if isinstance(parsed, list) and name.isdigit() and int(name) < len(parsed):
+            parsed = parsed[int(name)]
+        elif isinstance(parsed, dict):
+            parsed = parsed.get(name)
+        else:
+            return None
+    return parsed
+
+
+def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:
+    """Run every check.
+
+    Returns C(findings) (most severe first, otherwise in the order of the table), C(skipped) (C(id) and
+    C(reason)) and C(passed) (ids). Each id is in exactly one of them.
+    """
+    host = Host(facts)
+    findings: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    passed: list[str] = []
+    for check in checks:
+        try:
+            found = _run_one(check, host, {entry["id"] for entry in findings})
+        except Skip as error:
+            skipped.append({"id": check.id, "reason": str(error)})
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            # A host can hold anything; one odd file must not keep the other checks from being made.
+            skipped.append(
+                {
+                    "id": check.id,
+                    "reason": f"what was found could not be judged ({type(error).__name__}: {error})",
+                }
+            )
+        else:
+            if found is None:
+                passed.append(check.id)
+            else:
+                findings.append(
+                    {
+                        "id": check.id,
+                        "severity": found.severity or check.severity,
+                        "title": check.title,
+                        "summary": found.summary,
+                        "evidence": list(found.evidence),
+                        "remedy": list(found.remedy),
+                        "loss": found.loss,
+                        "variable": check.variable,
+                        "reference": check.reference,
+                    }
+                )
+    findings.sort(key=lambda entry: SEVERITIES.index(entry["severity"]))
+    return {"findings": findings, "skipped": skipped, "passed": passed}
+
+
+def _run_one(check: Check, host: Host, found: set[str]) -> Optional[Finding]:
+    for identifier in check.after:
+        if identifier in found:
+            raise Skip(f"follows from {identifier}")
+    if check.podman and not in_range(host.podman, check.podman):
+        raise Skip(f"does not apply to Podman {host.podman} (applies to {check.podman})")
+    return check.function(host)

@@ -1,0 +1,1344 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Gather what is true of a host, without changing it.
+
+Each fact is gathered by a small function of its own. What cannot be found out becomes C({"error": reason})
+in its place. Podman is only run where its store exists already, because every Podman command, even C(podman
+info), creates one.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import errno
+import glob
+import grp
+import http.client
+import importlib
+import json
+import os
+import platform
+import pwd
+import re
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable, Optional
+
+# Seconds until a command counts as hanging, and until a search of the store or of the journal is given up.
+TIMEOUT = 8.0
+SEARCH_TIME = 1.5
+
+SYSCTLS = (
+    "fs.inotify.max_user_instances",
+    "fs.inotify.max_user_watches",
+    "kernel.apparmor_restrict_unprivileged_userns",
+    "kernel.keys.maxbytes",
+    "kernel.keys.maxkeys",
+    "kernel.unprivileged_userns_clone",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "user.max_user_namespaces",
+    "vm.max_map_count",
+)
+COMMANDS = (
+    "aardvark-dns", "crun", "fuse-overlayfs", "gitlab-runner", "iptables", "netavark", "nft", "pasta",
+    "podman", "slirp4netns",
+)  # fmt: skip
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HELPER_DIRS = ("/usr/libexec/podman", "/usr/lib/podman", "/usr/local/libexec/podman", "/usr/local/lib/podman")
+
+# The keys of config.toml that checks look at. Everything else stays on the host: it may be secret.
+RUNNER_KEYS = ("name", "executor", "feature_flags", "limit", "tls-ca-file")
+DOCKER_KEYS = (
+    "cache_dir", "cpus", "cpuset_cpus", "devices", "disable_cache", "dns", "helper_image", "host", "image",
+    "memory", "network_mode", "privileged", "pull_policy", "security_opt", "shm_size", "ulimit", "volumes",
+)  # fmt: skip
+PUBLIC_ENVIRONMENT = ("FF_NETWORK_PER_BUILD", "GIT_SSL_NO_VERIFY", "DOCKER_HOST", "DOCKER_API_VERSION")
+TOKEN = re.compile(r"\b(gl[a-z]{1,6}-|GR1348941)[A-Za-z0-9_.\-]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+
+Fact = Any
+
+
+class HostError(Exception):
+    """A fact could not be gathered; the text says why."""
+
+
+def redact(value: Fact) -> Fact:
+    """Blot out in all strings of a fact what looks like a token of GitLab or a password in a URL."""
+    if isinstance(value, str):
+        return TOKEN.sub("VALUE_REDACTED", value)
+    if isinstance(value, dict):
+        return {key: redact(item) for key, item in value.items()}
+    return [redact(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+# --- parsers ---
+
+
+def parse_subids(text: str) -> list[dict[str, Any]]:
+    """The ranges of a subuid(5) or subgid(5) file: owner (name or id), start, count."""
+    ranges = []
+    for line in text.splitlines():
+        parts = line.strip().split(":")
+        if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+            ranges.append({"owner": parts[0], "start": int(parts[1]), "count": int(parts[2])})
+    return ranges
+
+
+def parse_properties(text: str) -> list[dict[str, str]]:
+    """The blocks that C(systemctl show) prints for several units."""
+    return [
+        dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.strip().split("\n\n")
+    ]
+
+
+def parse_mounts(text: str) -> list[dict[str, str]]:
+    """The mounts of C(/proc/self/mountinfo), in the order in which they were made."""
+    mounts = []
+    for line in text.splitlines():
+        before, _dash, after = line.partition(" - ")
+        fields, tail = before.split(), after.split()
+        if len(fields) > 5 and len(tail) > 2:
+            mounts.append(
+                {
+                    "target": _unescape(fields[4]),
+                    "fstype": tail[0],
+                    "source": _unescape(tail[1]),
+                    "options": ",".join(dict.fromkeys(f"{fields[5]},{tail[2]}".split(","))),
+                }
+            )
+    return mounts
+
+
+def mount_of(mounts: Iterable[dict[str, str]], path: str) -> Optional[dict[str, str]]:
+    """The mount that a path is on; of several mounts on one place the last one, which hides the others."""
+    found = None
+    for mount in mounts:
+        target = mount["target"].rstrip("/")
+        if (path == target or path.startswith(f"{target}/")) and (
+            found is None or len(target) >= len(found["target"].rstrip("/"))
+        ):
+            found = mount
+    return found
+
+
+def parse_fstab(text: str) -> list[dict[str, Any]]:
+    """The entries of fstab(5) with their line numbers."""
+    entries = []
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split("#", 1)[0].split()
+        if len(fields) >= 4:
+            entries.append({"target": _unescape(fields[1]), "fstype": fields[2], "options": fields[3], "line": number})
+    return entries
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
+
+
+def toml_lines(text: str) -> dict[str, int]:
+    """Where the keys and headers of a TOML document are.
+
+    Returns line numbers by path: C(runners[0].docker.host) for a key, C([runners[0].docker]) for a header.
+    A key whose value goes over several lines is left out, because a single line cannot be replaced there.
+    """
+    lines: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    prefix, quoted = "", ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if quoted:
+            quoted = "" if quoted in line else quoted
+            continue
+        for quote in ('"""', "'''"):
+            if line.count(quote) == 1:
+                quoted = quote
+        header = re.match(r"\s*(\[\[?)\s*([^\]#]+?)\s*\]\]?\s*(?:#.*)?$", line)
+        key = re.match(r"\s*([\w-]+|\"[^\"]+\"|'[^']+')\s*=\s*(.*)", line)
+        if header:
+            names = [name.strip().strip("\"'") for name in header.group(2).split(".")]
+            prefix = ""
+            for position, name in enumerate(names):
+                prefix = f"{prefix}.{name}" if prefix else name
+                if header.group(1) == "[[" and position == len(names) - 1:
+                    counts[prefix] = counts.get(prefix, -1) + 1
+                if prefix in counts:
+                    prefix = f"{prefix}[{counts[prefix]}]"
+            lines[f"[{prefix}]"] = number
+        elif key and not quoted and key.group(2).count("[") == key.group(2).count("]"):
+            name = key.group(1).strip("\"'")
+            lines[f"{prefix}.{name}" if prefix else name] = number
+    return lines
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML with what the host has. Raises HostError."""
+    for name in ("tomllib", "tomlkit", "tomli"):
+        try:
+            library = importlib.import_module(name)
+        except ImportError:
+            continue
+        try:
+            document = library.loads(text)
+        except Exception as error:  # each library has its own exception
+            raise HostError(f"is not valid TOML: {error}") from error
+        return json.loads(json.dumps(document.unwrap() if hasattr(document, "unwrap") else document, default=str))
+    raise HostError("cannot be read, because this host's Python has no TOML library (install python3-tomlkit)")
+
+
+def public_config(parsed: dict[str, Any]) -> dict[str, Any]:
+    """What checks need to know of a parsed config.toml, and nothing that is secret."""
+    runners = []
+    for section in parsed.get("runners", []) if isinstance(parsed.get("runners"), list) else []:
+        if not isinstance(section, dict):
+            continue
+        runner = {key: section[key] for key in RUNNER_KEYS if key in section}
+        runner["url"] = str(section.get("url", ""))
+        runner["environment"] = [
+            entry if entry.split("=")[0] in PUBLIC_ENVIRONMENT else entry.split("=")[0]
+            for entry in section.get("environment", [])
+            if isinstance(entry, str)
+        ]
+        docker = section.get("docker", {})
+        if isinstance(docker, dict):
+            runner["docker"] = {key: docker[key] for key in DOCKER_KEYS if key in docker}
+            services = docker.get("services", [])
+            runner["docker"]["services"] = [
+                str(service.get("name", ""))
+                for service in (services if isinstance(services, list) else [])
+                if isinstance(service, dict)
+            ]
+        runners.append(runner)
+    session = parsed.get("session_server")
+    listen = [
+        parsed.get("listen_address"),
+        session.get("listen_address") if isinstance(session, dict) else None,
+    ]
+    return {
+        "concurrent": parsed.get("concurrent", 1),
+        "listen": [str(address) for address in listen if address],
+        "runners": runners,
+    }
+
+
+def parse_resolv(text: str) -> list[str]:
+    """The name servers of resolv.conf(5)."""
+    return [line.split()[1] for line in text.splitlines() if line.startswith("nameserver") and len(line.split()) > 1]
+
+
+def parse_routes(text: str) -> list[str]:
+    """The directly connected networks of C(/proc/net/route), as C(address/prefix)."""
+    found = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and fields[1] != "00000000" and fields[2] == "00000000":
+            address = socket.inet_ntoa(int(fields[1], 16).to_bytes(4, "little"))
+            found.append(f"{address}/{bin(int(fields[7], 16)).count('1')} {fields[0]}")
+    return found
+
+
+def has_capability(data: bytes, number: int) -> bool:
+    """Whether the attribute C(security.capability) of a file permits a capability, effective at once."""
+    if len(data) < 8:
+        return False
+    effective = int.from_bytes(data[0:4], "little") & 1
+    return bool(effective and int.from_bytes(data[4:8], "little") >> number & 1)
+
+
+# --- reading ---
+
+
+def read(path: str, limit: int = 1_000_000) -> str:
+    """The text of a file. Raises HostError."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read(limit)
+    except OSError as error:
+        raise HostError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_or(path: str, default: str = "") -> str:
+    try:
+        return read(path)
+    except HostError:
+        return default
+
+
+def status(path: str) -> Optional[dict[str, Any]]:
+    """Owner and mode of a path; None where there is nothing. Raises HostError."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise HostError(f"{path} cannot be looked at: {error.strerror}") from error
+    mode, folder = f"{stat.S_IMODE(found.st_mode):04o}", stat.S_ISDIR(found.st_mode)
+    return {"path": path, "uid": found.st_uid, "gid": found.st_gid, "mode": mode, "folder": folder}
+
+
+def which(name: str) -> Optional[str]:
+    for directory in (*PATH.split(":"), *HELPER_DIRS):
+        path = f"{directory}/{name}"
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return None
+
+
+def toml_file(path: str) -> dict[str, Any]:
+    """A TOML file: path, exists, parsed, lines (see C(toml_lines)), or the error that parsing gave."""
+    fact: dict[str, Any] = {"path": path, "exists": os.path.exists(path), "parsed": {}, "lines": {}}
+    if fact["exists"]:
+        try:
+            text = read(path)
+            fact.update(parsed=parse_toml(text), lines=toml_lines(text))
+        except HostError as error:
+            return {
+                "path": path,
+                "exists": True,
+                "error": str(error) if path in str(error) else f"{path} {error}",
+            }
+    return fact
+
+
+def guarded(function: Callable[..., Fact], *arguments: Any) -> Fact:
+    """The fact, or why it could not be gathered."""
+    try:
+        return function(*arguments)
+    except (HostError, OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        return {"error": str(error) or type(error).__name__}
+
+
+class Account:
+    """The runner user, and how to run commands as that user."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise HostError(f"the user {name} does not exist") from None
+        self.uid, self.gid, self.home, self.shell = entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell
+        self.group_ids = os.getgrouplist(name, self.gid)
+        self.runtime_dir = f"/run/user/{self.uid}"
+
+    def run(self, *command: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
+        """Run a command as the user, in its session, and return what it printed. Raises HostError."""
+        if os.geteuid() not in (0, self.uid):
+            raise HostError(f"only root and {self.name} can find that out; run it with become")
+        environment = {
+            "HOME": self.home,
+            "USER": self.name,
+            "LOGNAME": self.name,
+            "PATH": PATH,
+            "LC_ALL": "C",
+            "XDG_RUNTIME_DIR": self.runtime_dir,
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self.runtime_dir}/bus",
+        }
+        become: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            become = {"user": self.uid, "group": self.gid, "extra_groups": self.group_ids}
+        return execute(command, timeout, env=environment, **become)
+
+
+def execute(command: Iterable[str], timeout: float = TIMEOUT, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command and return what it printed, whatever its exit status. Raises HostError."""
+    command = list(command)
+    options.setdefault("env", {"PATH": PATH, "LC_ALL": "C", "HOME": "/"})
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            cwd="/",
+            start_new_session=True,
+            **options,
+        )
+    except subprocess.TimeoutExpired:
+        raise HostError(f"{' '.join(command[:3])} took more than {timeout:g} seconds") from None
+    except OSError as error:
+        raise HostError(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
+# --- facts without the user ---
+
+
+def os_facts() -> Fact:
+    values = {}
+    for line in read("/etc/os-release").splitlines():
+        key, _equals, value = line.partition("=")
+        values[key] = value.strip().strip("\"'")
+    family = (
+        "redhat"
+        if {"rhel", "fedora", "centos"} & set(f"{values.get('ID')} {values.get('ID_LIKE')}".split())
+        else "debian"
+    )
+    return {
+        "id": values.get("ID", ""),
+        "version_id": values.get("VERSION_ID", ""),
+        "name": values.get("PRETTY_NAME", ""),
+        "family": family,
+    }
+
+
+def kernel_facts() -> Fact:
+    line = next((line for line in read_or("/proc/self/maps").splitlines() if line.endswith("[vsyscall]")), "")
+    parameters = ("vsyscall", "systemd.unified_cgroup_hierarchy")
+    return {
+        "release": platform.release(),
+        "machine": platform.machine(),
+        "parameters": [word for word in read_or("/proc/cmdline").split() if word.split("=")[0] in parameters],
+        "vsyscall": "none" if not line else "emulate" if "r-x" in line else "xonly",
+    }
+
+
+def sysctl_facts() -> Fact:
+    found = {}
+    for name in SYSCTLS:
+        value = read_or(f"/proc/sys/{name.replace('.', '/')}").strip()
+        found[name] = " ".join(value.split()) or None
+    return found
+
+
+def memory_facts() -> Fact:
+    values = dict(line.split(":", 1) for line in read("/proc/meminfo").splitlines() if ":" in line)
+    return {key: int(values[name].split()[0]) * 1024 for key, name in (("total", "MemTotal"), ("swap", "SwapTotal"))}
+
+
+def idmap_tool(name: str, capability: int) -> Fact:
+    path = which(name)
+    if path is None:
+        return {"path": None}
+    data = b""
+    with contextlib.suppress(OSError):
+        data = os.getxattr(path, "security.capability")
+    fact = status(path) or {}
+    return {
+        **fact,
+        "capable": has_capability(data, capability),
+        "setuid": bool(int(fact.get("mode", "0"), 8) & 0o4000),
+    }
+
+
+def module_facts() -> Fact:
+    release = platform.release()
+    loaded = {line.split()[0] for line in read_or("/proc/modules").splitlines()}
+    builtin = read_or(f"/lib/modules/{release}/modules.builtin")
+    signs = {
+        "ip_tables": "/proc/net/ip_tables_names",
+        "nf_tables": "",
+        "tun": "/dev/net/tun",
+        "bridge": "/sys/module/bridge",
+    }
+    found: dict[str, Optional[bool]] = {}
+    for name, sign in signs.items():
+        if (
+            name in loaded
+            or os.path.isdir(f"/sys/module/{name}")
+            or f"/{name}.ko" in builtin
+            or (sign and os.path.exists(sign))
+        ):
+            found[name] = True
+        else:
+            # Without the list of what is built in, "not loaded" says nothing.
+            found[name] = False if builtin else None
+    return found
+
+
+def device_facts() -> Fact:
+    return {path: (guarded(status, path) or {}).get("mode") for path in ("/dev/fuse", "/dev/net/tun")}
+
+
+def apparmor_facts() -> Fact:
+    profiles: list[dict[str, Any]] = []
+    for path in sorted(glob.glob("/etc/apparmor.d/*")):
+        text = read_or(path, "") if os.path.isfile(path) else ""
+        for match in re.finditer(r"^\s*(?:profile\s+(\S+)\s+)?((?:@\{\w+\}|/)\S*)?[^\n{]*\{", text, re.MULTILINE):
+            if match.group(1) or match.group(2):
+                profiles.append(
+                    {
+                        "file": path,
+                        "name": match.group(1) or "",
+                        "attaches": match.group(2) or "",
+                        "userns": "userns" in text,
+                    }
+                )
+    relevant = [
+        entry
+        for entry in profiles
+        if re.search(r"podman|pasta|passt|crun|runc|slirp", f"{entry['name']}{entry['attaches']}{entry['file']}")
+    ]
+    return {
+        "enabled": read_or("/sys/module/apparmor/parameters/enabled").strip() == "Y",
+        "profiles": relevant,
+    }
+
+
+def kubic_facts() -> Fact:
+    files = glob.glob("/etc/apt/sources.list") + glob.glob("/etc/apt/sources.list.d/*")
+    sources = [path for path in sorted(files) if re.search(r"devel:/?kubic", read_or(path))]
+    keys = [path for path in sorted(glob.glob("/etc/apt/trusted.gpg.d/*")) if "kubic" in path.lower()]
+    return {"sources": sources, "keys": keys}
+
+
+def selinux_facts(path: str) -> Fact:
+    mode = read_or("/sys/fs/selinux/enforce").strip()
+    context = None
+    if mode:
+        with contextlib.suppress(OSError):
+            context = os.getxattr(path, "security.selinux").decode().rstrip("\0")
+    return {"enforcing": mode == "1", "context": context}
+
+
+def space_facts(paths: Iterable[str]) -> Fact:
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            data = os.statvfs(path)
+            found[path] = {
+                "size": data.f_blocks * data.f_frsize,
+                "used_percent": round(100 * (1 - data.f_bavail / data.f_blocks)) if data.f_blocks else 0,
+                "inodes_percent": round(100 * (1 - data.f_favail / data.f_files)) if data.f_files else 0,
+            }
+    return found
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    result = execute(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status} ${Version}\n", *names])
+    return {
+        fields[0]: fields[2]
+        for fields in map(str.split, result.stdout.splitlines())
+        if len(fields) == 3 and fields[1] == "installed"
+    }
+
+
+def sudo_facts() -> Fact:
+    if which("sudo") is None:
+        return {"rs": False, "scripts": []}
+    scripts = [
+        path
+        for pattern in ("/usr/local/bin/*", "/usr/local/sbin/*", "/etc/cron.d/*", "/etc/cron.daily/*")
+        for path in sorted(glob.glob(pattern))
+        if os.path.isfile(path) and re.search(r"\bsudo\s+-\w*E", read_or(path, "")[:65536])
+    ]
+    return {"rs": "sudo-rs" in os.path.realpath(which("sudo") or ""), "scripts": scripts}
+
+
+def journal(*arguments: str) -> Fact:
+    """The lines of the last day that match."""
+    if which("journalctl") is None:
+        raise HostError("this host has no journalctl")
+    result = execute(
+        ["journalctl", "--quiet", "--no-pager", "--since=-24h", "--lines=200", *arguments], 2 * SEARCH_TIME
+    )
+    # Exit status 1 means that no line matched.
+    if result.returncode > 1 or (result.returncode and result.stderr.strip()):
+        raise HostError(f"the journal cannot be searched: {result.stderr.strip()}")
+    return result.stdout.splitlines()
+
+
+def unit_facts(units: dict[str, str]) -> Fact:
+    """Properties of units of the system's manager, by the names that the caller gives to them."""
+    if which("systemctl") is None or not os.path.isdir("/run/systemd/system"):
+        return {"error": "systemd does not run this host"}
+    names = (
+        "Id LoadState ActiveState UnitFileState User Group ExecStart After Wants RequiresMountsFor "
+        "Environment TasksMax KillSignal MainPID DropInPaths"
+    )
+    result = execute(["systemctl", "show", *units.values(), *(f"--property={name}" for name in names.split())])
+    blocks = parse_properties(result.stdout)
+    if len(blocks) != len(units):
+        return {"error": f"systemctl show says: {result.stderr.strip() or result.stdout[:200]}"}
+    facts = {}
+    for key, block in zip(units, blocks):
+        environment = block.get("Environment", "").split()
+        block["Environment"] = " ".join(
+            entry if entry.split("=")[0] in PUBLIC_ENVIRONMENT else entry.split("=")[0] for entry in environment
+        )
+        facts[key] = block
+    return facts
+
+
+# --- facts about the user's session and Podman ---
+
+
+class Gatherer:
+    """One pass over one host.
+
+    Takes the options of the module. C(facts()) returns the nested dict of facts, redacted.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        config_path: str,
+        service: str,
+        tmpfs_path: Optional[str] = None,
+        probe: str = "none",
+        probe_image: Optional[str] = None,
+    ) -> None:
+        self.name, self.config_path, self.service = user, config_path, service
+        self.tmpfs_path, self.probe, self.probe_image = tmpfs_path, probe, probe_image
+        self.mounts = parse_mounts(read_or("/proc/self/mountinfo"))
+        self.account: Optional[Account] = None
+
+    def facts(self) -> dict[str, Fact]:
+        user = guarded(self.user)
+        account = self.account
+        store = guarded(self.store) if account else user
+        uid = account.uid if account else 0
+        with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
+
+            def start(function: Callable[..., Fact], *arguments: Any) -> concurrent.futures.Future[Fact]:
+                return pool.submit(guarded, function, *arguments)
+
+            # The slow ones first.
+            pending = {
+                "podman": start(self.podman, store) if account else None,
+                "foreign_ids": start(self.foreign_ids, store) if account else None,
+                "units": start(
+                    unit_facts,
+                    {
+                        "runner": f"{self.service}.service".replace(".service.service", ".service"),
+                        "podman_root": "podman.socket",
+                        **({"user_manager": f"user@{uid}.service", "slice": f"user-{uid}.slice"} if account else {}),
+                    },
+                ),
+                "user_units": start(self.user_units) if account else None,
+                "attach": start(journal, f"_UID={uid}", "--output=cat", "--grep=preparing container")
+                if account
+                else None,
+                "denials": start(self.denials),
+                "packages": start(
+                    package_versions,
+                    [
+                        "gitlab-runner",
+                        "gitlab-runner-helper-images",
+                        "dbus-user-session",
+                        "containernetworking-plugins",
+                    ],
+                ),
+                "access": start(self.access) if account else None,
+            }
+            facts: dict[str, Fact] = {
+                "root": os.geteuid() == 0,
+                "service": self.service,
+                "config_path": self.config_path,
+                "user": user,
+                "os": guarded(os_facts),
+                "kernel": guarded(kernel_facts),
+                "sysctl": sysctl_facts(),
+                "memory": guarded(memory_facts),
+                "modules": guarded(module_facts),
+                "devices": guarded(device_facts),
+                "commands": {name: which(name) for name in COMMANDS},
+                "versions": {
+                    "aardvark-dns": guarded(self.program_version, "aardvark-dns"),
+                    "crun": guarded(self.program_version, "crun"),
+                },
+                "subids": guarded(self.subids),
+                "idmap_tools": {
+                    "newuidmap": guarded(idmap_tool, "newuidmap", 7),
+                    "newgidmap": guarded(idmap_tool, "newgidmap", 6),
+                },
+                "apparmor": guarded(apparmor_facts),
+                "kubic": guarded(kubic_facts),
+                "sudo": guarded(sudo_facts),
+                "fstab": parse_fstab(read_or("/etc/fstab")),
+                "resolv": parse_resolv(read_or("/etc/resolv.conf")),
+                "routes": guarded(lambda: parse_routes(read("/proc/net/route"))),
+                "cgroup": guarded(self.cgroup),
+                "storage_conf": self.storage_conf() if account else user,
+                "containers_conf": guarded(self.containers_conf) if account else user,
+                "registries": guarded(self.registries) if account else user,
+                "session": guarded(self.session) if account else user,
+                "store": store,
+                "tmpfs": guarded(self.tmpfs, store),
+                "runner": guarded(self.runner),
+                "keys": guarded(self.keys) if account else user,
+                "prune": guarded(self.prune) if account else user,
+                "cni": guarded(self.cni) if account else user,
+                "certificates": guarded(self.certificates) if account else user,
+            }
+            gathered = {key: future.result() if future else user for key, future in pending.items()}
+        return redact(self.join(facts, gathered))
+
+    def join(self, facts: dict[str, Fact], gathered: dict[str, Fact]) -> dict[str, Fact]:
+        """Put together what was gathered side by side, and gather what follows from it."""
+        facts["units"] = gathered["units"]
+        facts["user_units"] = gathered["user_units"]
+        facts["packages"] = gathered["packages"]
+        facts["podman"] = gathered["podman"]
+        facts["journal"] = {"attach": gathered["attach"], "denials": gathered["denials"]}
+        facts["access"] = gathered["access"]
+        if "error" not in facts["store"]:
+            facts["store"]["foreign_ids"] = gathered["foreign_ids"]
+        if self.account:
+            facts["socket"] = guarded(self.socket, facts)
+            facts["limits"] = guarded(self.limits, facts)
+            facts["selinux"] = guarded(selinux_facts, facts["store"].get("graph_root", "/"))
+            facts["probe"] = guarded(self.probed, facts)
+        else:
+            facts.update({key: facts["user"] for key in ("socket", "limits", "selinux", "probe")})
+        return facts
+
+    # The runner user.
+
+    def user(self) -> Fact:
+        self.account = account = Account(self.name)
+        groups = []
+        for number in account.group_ids:
+            with contextlib.suppress(KeyError):
+                groups.append(grp.getgrgid(number).gr_name)
+        return {
+            "name": account.name,
+            "uid": account.uid,
+            "gid": account.gid,
+            "home": account.home,
+            "shell": account.shell,
+            "groups": groups,
+        }
+
+    def subids(self) -> Fact:
+        source = re.search(r"^subid:\s*(\S.*)", read_or("/etc/nsswitch.conf"), re.MULTILINE)
+        if source and source.group(1).split() != ["files"]:
+            return {
+                "error": f"subordinate ids come from {source.group(1).strip()} (subid: in "
+                "/etc/nsswitch.conf), not from files"
+            }
+        return {
+            "subuid": parse_subids(read_or("/etc/subuid")),
+            "subgid": parse_subids(read_or("/etc/subgid")),
+            "backup": parse_subids(read_or("/etc/subuid-")),
+            "users": [
+                [entry.pw_name, entry.pw_uid]
+                for entry in pwd.getpwall()
+                if entry.pw_uid >= 1000 and entry.pw_uid < 2**32 - 2
+            ][:2000],
+            "groups": [
+                [entry.gr_name, entry.gr_gid]
+                for entry in grp.getgrall()
+                if entry.gr_gid >= 1000 and entry.gr_gid < 2**32 - 2
+            ][:2000],
+        }
+
+    def session(self) -> Fact:
+        account = self._account()
+        foreign = []
+        for base in (f"{account.home}/.config", f"{account.home}/.local"):
+            for path in _walk(base, 3):
+                with contextlib.suppress(OSError):
+                    found = os.lstat(path)
+                    if found.st_uid != account.uid:
+                        foreign.append([path, found.st_uid])
+        return {
+            "linger": os.path.exists(f"/var/lib/systemd/linger/{account.name}"),
+            "runtime_dir": guarded(status, account.runtime_dir),
+            "bus": os.path.exists(f"{account.runtime_dir}/bus"),
+            "foreign": foreign[:20],
+        }
+
+    def cgroup(self) -> Fact:
+        mount = mount_of(self.mounts, "/sys/fs/cgroup") or {}
+        root = read_or("/sys/fs/cgroup/cgroup.controllers").split()
+        delegated = None
+        if self.account:
+            uid = self.account.uid
+            name = f"/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers"
+            delegated = read_or(name).split() if os.path.exists(name) else None
+        return {"fstype": mount.get("fstype", "none"), "available": root, "delegated": delegated}
+
+    def keys(self) -> Fact:
+        uid = self._account().uid
+        for line in read("/proc/key-users").splitlines():
+            fields = line.replace(":", " ").split()
+            if fields and fields[0] == str(uid):
+                used, limit = fields[3].split("/")
+                return {"used": int(used), "limit": int(limit)}
+        return {"used": 0, "limit": None}
+
+    def user_units(self) -> Fact:
+        names = "LoadState ActiveState UnitFileState KillMode ExecStart FragmentPath Result"
+        result = self._account().run(
+            "systemctl", "--user", "show", "podman.socket", "podman.service",
+            *(f"--property={name}" for name in names.split()),
+        )  # fmt: skip
+        blocks = parse_properties(result.stdout)
+        if result.returncode or len(blocks) != 2:
+            raise HostError(f"the user's manager does not answer: {result.stderr.strip() or result.stdout.strip()}")
+        return {"socket": blocks[0], "service": blocks[1]}
+
+    def prune(self) -> Fact:
+        home = self._account().home
+        wants = [
+            "/etc/systemd/system/timers.target.wants",
+            "/etc/systemd/user/timers.target.wants",
+            f"{home}/.config/systemd/user/timers.target.wants",
+        ]
+        found = []
+        for path in (path for directory in wants for path in sorted(glob.glob(f"{directory}/*.timer"))):
+            service = os.path.realpath(path)[: -len(".timer")] + ".service"
+            if "prune" in path or re.search(r"prune|clear-docker-cache", read_or(service)):
+                found.append(path)
+        return {
+            "timers": found,
+            "crontabs": [
+                path
+                for path in glob.glob("/etc/cron*/*")
+                if re.search(r"podman.*prune|clear-docker-cache", read_or(path))
+            ],
+        }
+
+    # Podman.
+
+    def storage_conf(self) -> Fact:
+        """The file that rootless Podman reads: one only, the user's before the system's."""
+        home = self._account().home
+        own = f"{home}/.config/containers/storage.conf"
+        for path in (own, "/etc/containers/storage.conf", "/usr/share/containers/storage.conf"):
+            if os.path.exists(path):
+                fact = toml_file(path)
+                break
+        else:
+            fact = toml_file(own)
+        return {**fact, "own": own}
+
+    def containers_conf(self) -> Fact:
+        """The merged settings, with the user's file that a remedy would edit."""
+        own = f"{self._account().home}/.config/containers/containers.conf"
+        paths = ["/usr/share/containers/containers.conf", "/etc/containers/containers.conf"]
+        paths += sorted(glob.glob("/etc/containers/containers.conf.d/*.conf"))
+        paths += [own, *sorted(glob.glob(f"{own}.d/*.conf"))]
+        merged: dict[str, dict[str, Any]] = {}
+        for path in paths:
+            fact = toml_file(path)
+            if "error" in fact:
+                return fact
+            for table, values in fact["parsed"].items():
+                if isinstance(values, dict):
+                    merged.setdefault(table, {}).update(values)
+        merged.get("containers", {}).pop("env", None)
+        merged.get("engine", {}).pop("env", None)
+        return {
+            "merged": merged,
+            "own": toml_file(own),
+            "sources": [path for path in paths if os.path.exists(path)],
+        }
+
+    def registries(self) -> Fact:
+        home = self._account().home
+        own = f"{home}/.config/containers/registries.conf"
+        main = own if os.path.exists(own) else "/etc/containers/registries.conf"
+        search, source = [], ""
+        folders = ["/etc/containers/registries.conf.d", f"{own}.d"]
+        for path in [main, *(path for folder in folders for path in sorted(glob.glob(f"{folder}/*.conf")))]:
+            fact = toml_file(path)
+            if "error" in fact:
+                return fact
+            if isinstance(fact["parsed"].get("unqualified-search-registries"), list):
+                search, source = fact["parsed"]["unqualified-search-registries"], path
+        return {"search": search, "source": source, "dropin": f"{own}.d/50-rootless-gitlab-runner.conf"}
+
+    def cni(self) -> Fact:
+        files = sorted(glob.glob(f"{self._account().home}/.config/cni/net.d/*.conflist"))
+        return {
+            "files": files,
+            "version_100": [path for path in files if re.search(r'"cniVersion":\s*"1\.0\.0"', read_or(path))],
+        }
+
+    def store(self) -> Fact:
+        account = self._account()
+        conf = self.storage_conf()
+        table = conf.get("parsed", {}).get("storage", {})
+        graph_root = f"{account.home}/.local/share/containers/storage"
+        run_root = f"{account.runtime_dir}/containers"
+        system = not conf["path"].startswith(account.home)
+        if system:
+            graph_root = table.get("rootless_storage_path") or graph_root
+        else:
+            graph_root = table.get("graphroot") or table.get("rootless_storage_path") or graph_root
+            run_root = table.get("runroot") or run_root
+        variables = {
+            "HOME": account.home,
+            "UID": str(account.uid),
+            "USER": account.name,
+            "XDG_RUNTIME_DIR": account.runtime_dir,
+        }
+        graph_root = os.path.normpath(
+            re.sub(r"\$\{?(\w+)\}?", lambda match: variables.get(match.group(1), match.group()), graph_root)
+        )
+        return {
+            "graph_root": graph_root,
+            "run_root": run_root,
+            "conf_error": conf.get("error"),
+            "mount": mount_of(self.mounts, os.path.realpath(graph_root)) or {},
+            **self._store_content(graph_root),
+            "kernel_xattr": self._user_xattr(graph_root),
+            "space": space_facts(_nearest(path) for path in (graph_root, "/var/tmp", account.runtime_dir)),
+        }
+
+    @staticmethod
+    def _store_content(graph_root: str) -> dict[str, Any]:
+        try:
+            entries = sorted(os.listdir(graph_root))
+        except FileNotFoundError:
+            return {"exists": False, "drivers": []}
+        except OSError as error:
+            return {
+                "exists": None,
+                "drivers": [],
+                "list_error": f"{graph_root} cannot be listed: {error.strerror}",
+            }
+        known = [name for name in ("btrfs", "overlay", "vfs", "zfs") if f"{name}-images" in entries or name in entries]
+        return {
+            "exists": bool(known or {"libpod", "db.sql", "storage.lock"} & set(entries)),
+            "drivers": known,
+            "mount_program": read_or(f"{graph_root}/overlay/.has-mount-program").strip() or None,
+            "boltdb": os.path.exists(f"{graph_root}/libpod/bolt_state.db"),
+            "network_backend": read_or(f"{graph_root}/defaultNetworkBackend").strip() or None,
+        }
+
+    @staticmethod
+    def _user_xattr(graph_root: str) -> Optional[bool]:
+        """Whether the file system knows user.* attributes: reading one that is not there tells."""
+        try:
+            os.getxattr(_nearest(graph_root), "user.rootless")
+        except OSError as error:
+            if error.errno == errno.ENODATA:
+                return True
+            return False if error.errno == errno.ENOTSUP else None
+        return True
+
+    def foreign_ids(self, store: Fact) -> Fact:
+        """The owners of the files of the store."""
+        if "error" in store or not store["exists"]:
+            raise HostError(f"{store.get('graph_root', 'the store')} holds no store yet")
+        if os.geteuid() != 0:
+            raise HostError("only root can look at all files of the store")
+        command = ["find", store["graph_root"], "-xdev", "-printf", "%U %G\\n"]
+        owners: set[str] = set()
+        deadline = time.monotonic() + SEARCH_TIME
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/"
+        ) as process:
+            assert process.stdout is not None
+            complete = True
+            for number, line in enumerate(process.stdout):
+                owners.add(line.strip())
+                if number % 1000 == 0 and time.monotonic() > deadline:
+                    complete = False
+                    process.kill()
+                    break
+        return {"owners": sorted(owners)[:2000], "complete": complete}
+
+    def podman(self, store: Fact) -> Fact:
+        account = self._account()
+        path = which("podman")
+        if path is None:
+            raise HostError("Podman is not installed")
+        fact: dict[str, Any] = {"path": os.path.realpath(path), "version": self._podman_version(path)}
+        asleep = None
+        if "error" in store:
+            asleep = store
+        elif store["exists"] is None:
+            asleep = {"error": store["list_error"]}
+        elif not store["exists"] and self.probe == "none":
+            asleep = {"error": f"{store['graph_root']} holds no store yet, and asking Podman would create one"}
+        elif not os.path.isdir(account.runtime_dir):
+            asleep = {
+                "error": f"{account.runtime_dir} does not exist, and Podman would keep its state somewhere "
+                "else without it"
+            }
+        if asleep:
+            return {**fact, "info": asleep, "containers": asleep, "networks": asleep, "stderr": asleep}
+        before = self._pause_process()
+        try:
+            info = account.run(path, "info", "--format", "json")
+            fact["stderr"] = _lines(info.stderr)
+            fact["info"] = guarded(_podman_info, info)
+            fact["containers"] = guarded(self._containers, path)
+            fact["networks"] = guarded(self._networks, path)
+        except HostError as error:
+            fact.update(
+                {key: {"error": str(error)} for key in ("info", "containers", "networks", "stderr") if key not in fact}
+            )
+        finally:
+            if before is None:
+                self._end_pause_process()
+        return fact
+
+    def _podman_version(self, path: str) -> Optional[str]:
+        found = re.search(r"version (\S+)", execute([path, "--version"]).stdout)
+        return found.group(1) if found else None
+
+    def _containers(self, path: str) -> Fact:
+        result = self._account().run(path, "ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.State}}")
+        if result.returncode:
+            raise HostError(f"podman ps: {_last(result.stderr)}")
+        return [line.split()[:2] for line in result.stdout.splitlines() if line.split()]
+
+    def _networks(self, path: str) -> Fact:
+        result = self._account().run(path, "network", "ls", "--format", "json")
+        if result.returncode:
+            raise HostError(f"podman network ls: {_last(result.stderr)}")
+        found = []
+        for entry in json.loads(result.stdout or "[]"):
+            subnets = [str(item.get("subnet")) for item in entry.get("subnets") or [] if isinstance(item, dict)]
+            found.append({"name": entry.get("name") or entry.get("Name", ""), "subnets": subnets})
+        return found
+
+    def _pause_file(self) -> str:
+        return f"{self._account().runtime_dir}/libpod/tmp/pause.pid"
+
+    def _pause_process(self) -> Optional[int]:
+        """The process that keeps the user's namespace between two commands, if it is there."""
+        with contextlib.suppress(ValueError, OSError):
+            pid = int(read_or(self._pause_file()).strip())
+            if os.stat(f"/proc/{pid}").st_uid == self._account().uid:
+                return pid
+        return None
+
+    def _end_pause_process(self) -> None:
+        """End the pause process that the commands of this pass have started, so that nothing stays."""
+        pid = self._pause_process()
+        if pid is not None and re.search(r"catatonit|podman|pause", read_or(f"/proc/{pid}/comm")):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                os.unlink(self._pause_file())
+
+    def program_version(self, name: str) -> Fact:
+        path = which(name)
+        found = re.search(r"(\d+\.\d+[\w.\-]*)", execute([path, "--version"]).stdout) if path else None
+        return found.group(1) if found else None
+
+    def socket(self, facts: dict[str, Fact]) -> Fact:
+        account = self._account()
+        path = f"{account.runtime_dir}/podman/podman.sock"
+        fact: dict[str, Any] = {"path": path, "status": guarded(status, path), "docker_sock": None}
+        with contextlib.suppress(OSError):
+            found = os.stat("/var/run/docker.sock")
+            fact["docker_sock"] = {"target": os.path.realpath("/var/run/docker.sock"), "uid": found.st_uid}
+        running = (
+            isinstance(facts.get("user_units"), dict)
+            and facts["user_units"].get("service", {}).get("ActiveState") == "active"
+        )
+        if fact["status"] is None:
+            fact["ping"] = {"error": f"{path} does not exist"}
+        elif not running and not facts["store"].get("exists") and self.probe == "none":
+            fact["ping"] = {
+                "error": f"{facts['store'].get('graph_root')} holds no store yet, and a request would create one"
+            }
+        else:
+            fact["ping"] = self._ping(path, account.uid)
+        return fact
+
+    def _ping(self, path: str, uid: int) -> Fact:
+        if os.geteuid() not in (0, uid):
+            return {"error": f"only root and {self.name} can use {path}"}
+        before = self._pause_process()
+        connection = _UnixConnection(path)
+        try:
+            connection.request("GET", "/_ping", headers={"Host": "d"})
+            response = connection.getresponse()
+            response.read()
+            return {"status": response.status, "api_version": response.getheader("Api-Version")}
+        except (OSError, http.client.HTTPException) as error:
+            return {"status": 0, "reason": str(error) or type(error).__name__}
+        finally:
+            connection.close()
+            if before is None:
+                self._end_pause_process()
+
+    def limits(self, facts: dict[str, Fact]) -> Fact:
+        units = facts["units"]
+        fact: dict[str, Any] = {"tasks_max": None, "nofile": None, "nproc": None}
+        if "error" in units:
+            return units
+        fact["tasks_max"] = units.get("slice", {}).get("TasksMax")
+        pid = units.get("user_manager", {}).get("MainPID", "0")
+        for line in read_or(f"/proc/{pid}/limits").splitlines() if pid != "0" else []:
+            for key, title in (("nofile", "Max open files"), ("nproc", "Max processes")):
+                if line.startswith(title):
+                    soft, hard = line[len(title) :].split()[:2]
+                    fact[key] = {"soft": soft, "hard": hard}
+        fact["conmon"] = list(_conmons(self._account().uid))
+        return fact
+
+    def tmpfs(self, store: Fact) -> Fact:
+        """The tmpfs that the store is on, or is meant to be on."""
+        graph_root = store.get("graph_root", "")
+        fstab = [entry for entry in parse_fstab(read_or("/etc/fstab")) if entry["fstype"] == "tmpfs"]
+        wanted = self.tmpfs_path
+        for entry in fstab:
+            if not wanted and graph_root.startswith(entry["target"].rstrip("/") + "/"):
+                wanted = entry["target"]
+        mount = store.get("mount", {})
+        if not wanted and mount.get("fstype") == "tmpfs":
+            wanted = mount["target"]
+        if not wanted:
+            return {"path": None}
+        mount = mount_of(self.mounts, wanted) or {}
+        mounted = mount.get("fstype") == "tmpfs" and mount.get("target") == wanted.rstrip("/")
+        return {
+            "path": wanted,
+            "mounted": mounted,
+            "options": mount.get("options", "") if mounted else "",
+            "fstab": next((entry for entry in fstab if entry["target"].rstrip("/") == wanted.rstrip("/")), None),
+            "status": guarded(status, wanted),
+            "space": space_facts([wanted]).get(wanted) if mounted else None,
+        }
+
+    # The runner.
+
+    def runner(self) -> Fact:
+        folder = os.path.dirname(self.config_path) or "/"
+        fact: dict[str, Any] = {
+            "program": which("gitlab-runner"),
+            "directory": guarded(status, folder),
+            "file": guarded(status, self.config_path),
+            "config": guarded(self._config),
+        }
+        return fact
+
+    def _config(self) -> Fact:
+        if not os.path.exists(self.config_path):
+            hidden = os.path.isdir(os.path.dirname(self.config_path)) and not os.access(
+                os.path.dirname(self.config_path), os.X_OK
+            )
+            raise HostError(f"{self.config_path} {'cannot be read' if hidden else 'does not exist'}")
+        fact = toml_file(self.config_path)
+        if "error" in fact:
+            return fact
+        public = public_config(fact["parsed"])
+        # Which tables and keys there are is no secret, and a remedy must know it.
+        return {
+            "path": self.config_path,
+            "exists": True,
+            "lines": fact["lines"],
+            "parsed": {"runners": public["runners"]},
+            **public,
+        }
+
+    def access(self) -> Fact:
+        """What the runner user can read and write, asked as that user."""
+        config = self.runner_paths()
+        script = (
+            'for path; do r=0; w=0; if [ -r "$path" ]; then r=1; fi; if [ -w "$path" ]; then w=1; fi; '
+            'echo "$r$w $path"; done'
+        )
+        result = self._account().run("sh", "-c", script, "sh", *config)
+        found = {}
+        for line in result.stdout.splitlines():
+            flags, _space, path = line.partition(" ")
+            found[path] = {"read": flags[0] == "1", "write": flags[1] == "1"}
+        return found
+
+    def runner_paths(self) -> list[str]:
+        paths = [os.path.dirname(self.config_path), self.config_path]
+        config = guarded(self._config)
+        for runner in config.get("runners", []):
+            paths += [str(runner["tls-ca-file"])] if runner.get("tls-ca-file") else []
+            docker = runner.get("docker", {})
+            paths += [str(docker["cache_dir"])] if docker.get("cache_dir") else []
+            paths += [path for path in _host_volumes(docker) if os.path.isabs(path)]
+        return list(dict.fromkeys(paths))
+
+    def certificates(self) -> Fact:
+        home = self._account().home
+        config = guarded(self._config)
+        files = [str(runner["tls-ca-file"]) for runner in config.get("runners", []) if runner.get("tls-ca-file")]
+        system, own = (
+            sorted(glob.glob("/etc/gitlab-runner/certs/*")),
+            sorted(glob.glob(f"{home}/.gitlab-runner/certs/*")),
+        )
+        registries = sorted(glob.glob("/etc/containers/certs.d/*")) + sorted(
+            glob.glob(f"{home}/.config/containers/certs.d/*")
+        )
+        found = []
+        certificates = [
+            path
+            for path in [
+                *files,
+                *system,
+                *own,
+                *(path for folder in registries for path in glob.glob(f"{folder}/*.crt")),
+            ]
+            if path.endswith((".crt", ".pem"))
+        ]
+        for path in dict.fromkeys(certificates):
+            found.append({"path": path, "days": guarded(_days_left, path)})
+        cache = {}
+        for runner in config.get("runners", []):
+            docker = runner.get("docker", {})
+            for path in [*([docker["cache_dir"]] if docker.get("cache_dir") else []), *_host_volumes(docker)]:
+                cache[path] = [entry for entry in (guarded(status, parent) for parent in _parents(path)) if entry]
+        return {
+            "system": system,
+            "own": own,
+            "registries": [os.path.basename(path) for path in registries],
+            "local": sorted(glob.glob("/usr/local/share/ca-certificates/**/*.crt", recursive=True)),
+            "files": found,
+            "host_paths": cache,
+        }
+
+    def denials(self) -> Fact:
+        if read_or("/sys/module/apparmor/parameters/enabled").strip() != "Y":
+            return []
+        return journal("--dmesg", "--output=cat", '--grep=apparmor="DENIED"')
+
+    # Probes, which are only made when they are asked for.
+
+    def probed(self, facts: dict[str, Fact]) -> Fact:
+        if self.probe == "none":
+            return {"error": "no probe was asked for (probe: container or probe: pull)"}
+        path = facts["commands"]["podman"]
+        if path is None:
+            raise HostError("Podman is not installed")
+        command = [path, "--url", f"unix://{facts['socket']['path']}"]
+        account = self._account()
+        image = self.probe_image
+        if self.probe == "pull":
+            if not image:
+                raise HostError("probe: pull needs probe_image")
+            result = account.run(*command, "pull", "--quiet", image, timeout=120)
+            return {
+                "kind": "pull",
+                "image": image,
+                "ok": result.returncode == 0,
+                "output": _lines(result.stderr)[-5:],
+            }
+        if not image:
+            listed = account.run(*command, "images", "--format", "{{.ID}}", "--filter", "dangling=false")
+            image = next(iter(listed.stdout.split()), None)
+        if image is None:
+            raise HostError("probe: container needs an image; there is none in the store, and probe_image is not given")
+        # A container that ends at once whatever is in the image: what matters is that one could be started.
+        result = account.run(
+            *command, "run", "--rm", "--pull=never", "--entrypoint", '["/rootless-probe"]', image, timeout=60
+        )
+        started = result.returncode == 0 or re.search(
+            r"rootless-probe.*(no such file|not found)", result.stderr, re.IGNORECASE | re.DOTALL
+        )
+        return {
+            "kind": "container",
+            "image": image,
+            "ok": bool(started),
+            "output": _lines(result.stderr)[-5:],
+        }
+
+    def _account(self) -> Account:
+        if self.account is None:
+            raise HostError(f"the user {self.name} does not exist")
+        return self.account
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(self.path)
+
+
+def _podman_info(result: subprocess.CompletedProcess[str]) -> Fact:
+    if result.returncode:
+        raise HostError(f"podman info: {_last(result.stderr)}")
+    data = json.loads(result.stdout)
+    host, store = data.get("host", {}), data.get("store", {})
+    status_of = store.get("graphStatus", {})
+    return {
+        "cgroup_manager": host.get("cgroupManager"),
+        "cgroup_version": host.get("cgroupVersion"),
+        "log_driver": host.get("logDriver"),
+        "event_logger": host.get("eventLogger"),
+        "network_backend": host.get("networkBackend") or "cni",
+        "runtime": (host.get("ociRuntime") or {}).get("name"),
+        "driver": store.get("graphDriverName"),
+        "graph_root": store.get("graphRoot"),
+        "run_root": store.get("runRoot"),
+        "native_diff": status_of.get("Native Overlay Diff"),
+        "uidmap": [
+            [entry["container_id"], entry["host_id"], entry["size"]]
+            for entry in (host.get("idMappings") or {}).get("uidmap") or []
+        ],
+        "images": (store.get("imageStore") or {}).get("number", 0),
+        "container_count": (store.get("containerStore") or {}).get("number", 0),
+        "running": (store.get("containerStore") or {}).get("running", 0),
+    }
+
+
+def _days_left(path: str) -> Fact:
+    """Days until the first certificate of a file expires."""
+    try:
+        # The only function of the standard library that reads the dates of a certificate in a file.
+        decode = ssl._ssl._test_decode_cert  # type: ignore[attr-defined] # pylint: disable=protected-access
+        decoded = decode(path)
+    except (AttributeError, ssl.SSLError) as error:
+        raise HostError(f"{path} is not a certificate: {error}") from error
+    return int((ssl.cert_time_to_seconds(decoded["notAfter"]) - time.time()) // 86400)
+
+
+def _host_volumes(docker: dict[str, Any]) -> list[str]:
+    volumes = docker.get("volumes", [])
+    parts = [volume.split(":") for volume in volumes if isinstance(volume, str)] if isinstance(volumes, list) else []
+    return [part[0] for part in parts if len(part) > 1 and part[0].startswith("/")]
+
+
+def _conmons(uid: int) -> Iterator[dict[str, Any]]:
+    """The user's conmon processes, which watch one container each."""
+    uptime = float(read_or("/proc/uptime", "0").split()[0])
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{entry}").st_uid == uid and read_or(f"/proc/{entry}/comm").strip() == "conmon":
+                found = re.search(r"\0-c\0([0-9a-f]{64})\0", read_or(f"/proc/{entry}/cmdline"))
+                started = int(read_or(f"/proc/{entry}/stat").rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+                if found:
+                    yield {"pid": int(entry), "container": found.group(1), "age": int(uptime - started)}
+
+
+def _walk(base: str, depth: int) -> Iterator[str]:
+    """The paths below and including a directory, down to a depth, without following links."""
+    if not os.path.lexists(base):
+        return
+    yield base
+    if depth and os.path.isdir(base) and not os.path.islink(base):
+        with contextlib.suppress(OSError):
+            for name in sorted(os.listdir(base))[:500]:
+                yield from _walk(f"{base}/{name}", depth - 1)
+
+
+def _nearest(path: str) -> str:
+    """The path, or the closest directory above it that exists."""
+    while path != "/" and not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _parents(path: str) -> list[str]:
+    """The path and all directories above it, from the outermost, without the root."""
+    parts = [part for part in os.path.normpath(path).split("/") if part]
+    return ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()][:50]
+
+
+def _last(text: str) -> str:
+    return next(iter(reversed(_lines(text))), "no message")
