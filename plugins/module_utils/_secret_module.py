@@ -12,9 +12,11 @@ from the invocation in the result, from the log, and from any other text of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.warnings import get_deprecation_messages, get_warning_messages
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_data, secrets_in
 
 # Shorter values would hide too much of the output; they are redacted where they stand, as all are.
@@ -48,4 +50,20 @@ class SecretModule(AnsibleModule):
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         self.params = redact_data(self.params)
+        # Ansible tries each value on each string of the result, which takes long for many runners. Only the values
+        # that are in there at all are worth it, and normally there are none.
+        text = "\n".join(_strings([kwargs, self.params, get_warning_messages(), get_deprecation_messages()]))
+        self.no_log_values = {value for value in self.no_log_values if value in text}
         super()._return_formatted(kwargs)
+
+
+def _strings(data: Any) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield str(key)
+            yield from _strings(value)
+    elif isinstance(data, (list, tuple)):
+        for value in data:
+            yield from _strings(value)
+    else:
+        yield str(data)

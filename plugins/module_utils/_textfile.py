@@ -201,9 +201,7 @@ def _make_directories(module: Any, directory: str) -> None:
         module.set_group_if_different(name, module.params.get("group"), False)
 
 
-def _validate(
-    module: Any, path: str, temporary: str, command: str, redact: Optional[Callable[[str], str]]
-) -> None:
+def _validate(module: Any, path: str, temporary: str, command: str, redact: Optional[Callable[[str], str]]) -> None:
     if "%s" not in command:
         raise TextFileError(f"validate needs a %s where the path of the new file belongs: {command}")
     status, output, errors = module.run_command(command.replace("%s", shlex.quote(temporary)))
@@ -212,8 +210,7 @@ def _validate(
         if redact:
             text = redact(text)
         raise TextFileError(
-            f"The new content of {path} did not pass '{command}' (exit status {status}),"
-            f" nothing was changed: {text}"
+            f"The new content of {path} did not pass '{command}' (exit status {status}), nothing was changed: {text}"
         )
 
 
@@ -246,14 +243,17 @@ def _diff(
 ) -> dict[str, str]:
     if not module._diff:
         return {}
-    texts = [(content or b"").decode("utf-8", "replace") for content in (before, after)]
-    if redact:
-        texts = [redact(text) for text in texts]
+
+    def shown(content: Optional[bytes]) -> str:
+        text = (content or b"").decode("utf-8", "replace")
+        return redact(text) if redact else text
+
+    old = shown(before)
     diff = {
         "before_header": path if before is not None else "/dev/null",
         "after_header": path if after is not None else "/dev/null",
-        "before": texts[0],
-        "after": texts[1],
+        "before": old,
+        "after": old if before == after else shown(after),
     }
     changes = [
         f"{path}: {name} {attributes['before'][name]} -> {attributes['after'][name]}"

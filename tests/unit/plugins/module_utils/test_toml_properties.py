@@ -13,7 +13,10 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _tom
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-tomllib = pytest.importorskip("tomllib")
+try:
+    import tomllib
+except ImportError:
+    tomllib = pytest.importorskip("tomli")
 
 # Few keys, so that edits meet what is there.
 KEYS = st.sampled_from(["a", "b", "c", "name", "x-1", "with space", "dot.ted", "é", '"'])
@@ -187,9 +190,7 @@ def entries(text):
     found = {}
     for section in document.sections:
         parts = section.table.path
-        in_array = any(
-            isinstance(at(document.root, parts[:n]), _toml.Tables) for n in range(1, len(parts) + 1)
-        )
+        in_array = any(isinstance(at(document.root, parts[:n]), _toml.Tables) for n in range(1, len(parts) + 1))
         if not in_array:
             for entry in section.entries:
                 found[parts + entry.keys] = text[entry.start : entry.line_end].rstrip("\r\n")
