@@ -264,8 +264,8 @@ def _lookup(parsed: Any, table: str, key: str) -> Any:
 def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:
     """Run every check.
 
-    Returns C(findings) (most severe first, otherwise in the order of the table), C(skipped) (C(id) and
-    C(reason)) and C(passed) (ids). Each id is in exactly one of them.
+    Returns C(findings) (most severe first, otherwise in the order of the table), C(skipped_checks) (C(id) and
+    C(reason)) and C(passed_checks) (ids). Each id is in exactly one of them.
     """
     host = Host(facts)
     findings: list[dict[str, Any]] = []
@@ -302,7 +302,7 @@ def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:
                     }
                 )
     findings.sort(key=lambda entry: SEVERITIES.index(entry["severity"]))
-    return {"findings": findings, "skipped": skipped, "passed": passed}
+    return {"findings": findings, "skipped_checks": skipped, "passed_checks": passed}
 
 
 def _run_one(check: Check, host: Host, found: set[str]) -> Optional[Finding]:

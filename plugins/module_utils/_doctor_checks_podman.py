@@ -66,7 +66,7 @@ def packaged(host: Host) -> tuple[str, ...]:
     reference="podman(1)",
 )
 def podman_missing(host: Host) -> Optional[Finding]:
-    if host.facts["commands"].get("podman"):
+    if host.need("commands").get("podman"):
         return None
     return Finding(
         "There is no podman in PATH.",
@@ -744,6 +744,70 @@ def wrong_mount(host: Host) -> Optional[Finding]:
 
 
 @CHECKS.check(
+    "storage.stale_namespace",
+    ERROR,
+    title="Podman does not see the file system that the store is on",
+    why="Podman keeps a mount namespace alive between commands. A file system that was mounted after it was made may "
+    "not be in it, so that containers work on what lies below the mount point.",
+    variable="tmpfs_storage_path",
+    reference="podman-system-migrate(1), mount_namespaces(7)",
+    after=("storage.wrong_mount",),
+)
+def stale_namespace(host: Host) -> Optional[Finding]:
+    store = host.need("store")
+    seen, real = store.get("pause_mount"), store["mount"]
+    if seen is None:
+        raise Skip("Podman has no pause process, and so no namespace that could be stale")
+    if (seen.get("fstype"), seen.get("source")) == (real.get("fstype"), real.get("source")):
+        return None
+    return Finding(
+        f"{store['graph_root']} is on {real.get('fstype')}, but Podman sees {seen.get('fstype')} there.",
+        (
+            f"/proc/self/mountinfo: {real.get('target')} {real.get('fstype')} {real.get('source')}",
+            f"mountinfo of Podman's pause process: {seen.get('target')} {seen.get('fstype')} {seen.get('source')}",
+        ),
+        (host.systemctl_user("stop podman.service"), host.as_user("podman system migrate")),
+        "podman system migrate stops every running container of the user.",
+    )
+
+
+@CHECKS.check(
+    "storage.below_var_lib",
+    ERROR,
+    title="The store is where containers cannot see it",
+    why="Podman before version 5 puts a directory of its own over /var/lib when it connects containers to a "
+    "network: a store below it vanishes, and containers do not start.",
+    applies="Debian 12, Ubuntu 22.04 and 24.04",
+    podman="<5",
+    variable="tmpfs_storage_path",
+    reference="containers/common, libnetwork: rootless network namespace",
+)
+def below_var_lib(host: Host) -> Optional[Finding]:
+    root = host.need("store")["graph_root"]
+    if not root.startswith("/var/lib/"):
+        return None
+    tmpfs = host.need("tmpfs")
+    if tmpfs.get("path") and not root.startswith("/srv/") and root.startswith(tmpfs["path"] + "/"):
+        target = "/srv/" + tmpfs["path"].rpartition("/")[2]
+        move = (
+            f"install -d -m 0755 {target}",
+            *((f"sed -i '{tmpfs['fstab']['line']}s|{tmpfs['path']}|{target}|' /etc/fstab",) if tmpfs["fstab"] else ()),
+            f"umount {tmpfs['path']}",
+            f"mount {target}",
+        )
+    else:
+        target = "/srv/" + root.rpartition("/")[2]
+        move = (f"install -d -o {host.user} -g {host.user} -m 0700 {target}",)
+    new = target + "/storage" if tmpfs.get("path") else target
+    return Finding(
+        f"The store is {root}, and Podman is {host.podman}.",
+        (f"{host.need('storage_conf')['path']}: graphroot = {root}",),
+        reset(host, *move, *host.edit(_own_conf(host), ("storage", "graphroot", f'"{new}"'))),
+        reset_loss(host),
+    )
+
+
+@CHECKS.check(
     "storage.nfs",
     ERROR,
     title="The store is on a network file system",
@@ -1070,13 +1134,15 @@ def helper_image(host: Host) -> Optional[Finding]:
     never = [
         runner for runner in host.docker_runners if runner.get("docker", {}).get("pull_policy") in ("never", ["never"])
     ]
-    if not never or host.get("podman.info.images", 0):
+    images = host.need("podman.info.images") if host.need("store")["exists"] else 0
+    if not never or images:
         return None
     image = str(never[0]["docker"].get("image", "IMAGE"))
+    action = "load --input IMAGE.tar" if image.startswith("localhost/") else f"pull {shlex.quote(image)}"
     return Finding(
         f"{tmpfs['path']} holds no image, and the runner {never[0].get('name')} never pulls one.",
         (f"config.toml: {never[0].get('name')}: pull_policy = never", "podman info: 0 images"),
-        (host.as_user(f"podman pull {shlex.quote(image)}"),),
+        (host.as_user(f"podman {action}"),),
     )
 
 
@@ -1203,7 +1269,7 @@ def cni_100(host: Host) -> Optional[Finding]:
 def netavark_missing(host: Host) -> Optional[Finding]:
     if host.get("podman.info.network_backend") == "cni":
         raise Skip("the network backend is CNI")
-    missing = [name for name in ("netavark", "aardvark-dns") if not host.facts["commands"].get(name)]
+    missing = [name for name in ("netavark", "aardvark-dns") if not host.need("commands").get(name)]
     if not missing:
         return None
     return Finding(
@@ -1224,7 +1290,7 @@ def netavark_missing(host: Host) -> Optional[Finding]:
     after=("podman.missing",),
 )
 def firewall_tool(host: Host) -> Optional[Finding]:
-    commands = host.facts["commands"]
+    commands = host.need("commands")
     driver = host.get("containers_conf.merged.network", {}).get("firewall_driver", "")
     if driver == "none" or host.get("podman.info.network_backend") == "cni":
         raise Skip("netavark does not set up rules here")
@@ -1311,7 +1377,7 @@ def aardvark_old(host: Host) -> Optional[Finding]:
 def net_tool(host: Host) -> Optional[Finding]:
     configured = host.get("containers_conf.merged.network", {}).get("default_rootless_network_cmd")
     tool = configured or ("pasta" if in_range(host.podman, ">=5") else "slirp4netns")
-    if host.facts["commands"].get(tool):
+    if host.need("commands").get(tool):
         return None
     return Finding(
         f"{tool} is not installed, which Podman {host.podman} uses.",

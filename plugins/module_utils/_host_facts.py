@@ -63,6 +63,7 @@ DOCKER_KEYS = (
     "memory", "network_mode", "privileged", "pull_policy", "security_opt", "shm_size", "ulimit", "volumes",
 )  # fmt: skip
 PUBLIC_ENVIRONMENT = ("FF_NETWORK_PER_BUILD", "GIT_SSL_NO_VERIFY", "DOCKER_HOST", "DOCKER_API_VERSION")
+PRUNES = r"podman.* prune|clear-docker-cache"
 TOKEN = re.compile(r"\b(gl[a-z]{1,6}-|GR1348941)[A-Za-z0-9_.\-]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 
 Fact = Any
@@ -780,25 +781,26 @@ class Gatherer:
         return {"socket": blocks[0], "service": blocks[1]}
 
     def prune(self) -> Fact:
-        home = self._account().home
-        wants = [
-            "/etc/systemd/system/timers.target.wants",
-            "/etc/systemd/user/timers.target.wants",
-            f"{home}/.config/systemd/user/timers.target.wants",
-        ]
-        found = []
-        for path in (path for directory in wants for path in sorted(glob.glob(f"{directory}/*.timer"))):
-            service = os.path.realpath(path)[: -len(".timer")] + ".service"
-            if "prune" in path or re.search(r"prune|clear-docker-cache", read_or(service)):
-                found.append(path)
-        return {
-            "timers": found,
-            "crontabs": [
-                path
-                for path in glob.glob("/etc/cron*/*")
-                if re.search(r"podman.*prune|clear-docker-cache", read_or(path))
-            ],
+        """What removes old images of the user: its own timers, and those of the system that name it."""
+        account = self._account()
+        folders = {
+            "/etc/systemd/user/timers.target.wants": "",
+            f"{account.home}/.config/systemd/user/timers.target.wants": "",
+            "/etc/systemd/system/timers.target.wants": account.name,
         }
+        timers = []
+        for folder, name in folders.items():
+            for path in sorted(glob.glob(f"{folder}/*.timer")):
+                service = read_or(os.path.realpath(path)[: -len("timer")] + "service")
+                # podman auto-update only removes what it has replaced.
+                if re.search(PRUNES, service) and "auto-update" not in path and name in service:
+                    timers.append(path)
+        crontabs = [
+            path
+            for path in sorted(glob.glob("/etc/cron*/*"))
+            if re.search(PRUNES, read_or(path)) and account.name in read_or(path)
+        ]
+        return {"timers": timers, "crontabs": crontabs}
 
     # Podman.
 
@@ -885,6 +887,7 @@ class Gatherer:
             "mount": mount_of(self.mounts, os.path.realpath(graph_root)) or {},
             **self._store_content(graph_root),
             "kernel_xattr": self._user_xattr(graph_root),
+            "pause_mount": self._pause_mount(graph_root),
             "space": space_facts(_nearest(path) for path in (graph_root, "/var/tmp", account.runtime_dir)),
         }
 
@@ -1008,6 +1011,12 @@ class Gatherer:
             if os.stat(f"/proc/{pid}").st_uid == self._account().uid:
                 return pid
         return None
+
+    def _pause_mount(self, path: str) -> Optional[dict[str, str]]:
+        """The mount that Podman's processes see at a path, which can differ from everybody else's."""
+        pid = self._pause_process()
+        text = read_or(f"/proc/{pid}/mountinfo") if pid else ""
+        return mount_of(parse_mounts(text), os.path.realpath(path)) if text else None
 
     def _end_pause_process(self) -> None:
         """End the pause process that the commands of this pass have started, so that nothing stays."""

@@ -72,8 +72,8 @@ EXAMPLES = r"""
   register: examined
 
 - name: Show what is wrong
-  ansible.builtin.debug:
-    msg: "{{ examined.findings | rootless.gitlab_runner.doctor_table(examined.skipped) }}"
+  rootless.gitlab_runner.doctor_table:
+    result: "{{ examined }}"
 
 - name: Stop on errors
   ansible.builtin.assert:
@@ -126,7 +126,7 @@ findings:
     reference:
       description: Where to read more.
       type: str
-skipped:
+skipped_checks:
   description: The checks that could not be made or do not apply, and why.
   returned: success
   type: list
@@ -138,7 +138,7 @@ skipped:
     reason:
       description: Why the check was not made.
       type: str
-passed:
+passed_checks:
   description: The ids of the checks that found nothing.
   returned: success
   type: list

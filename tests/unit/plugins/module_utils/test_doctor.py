@@ -1,0 +1,429 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import (
+    SEVERITIES,
+    Check,
+    Finding,
+    Host,
+    Skip,
+    in_range,
+    run,
+    version,
+)
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor_checks import CHECKS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).parents[4]
+sys.path.insert(0, str(ROOT / "tests/support"))
+from doctor_cases import CASES, DELETE, FACTS, changed, healthy, runner, storage  # noqa: E402
+
+HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
+BROKEN = [
+    pytest.param(identifier, case, id=f"{identifier}-{number}")
+    for identifier, cases in CASES.items()
+    for number, case in enumerate(cases)
+]
+
+
+def findings(facts: dict, checks=CHECKS) -> dict[str, dict]:
+    return {entry["id"]: entry for entry in run(checks, facts)["findings"]}
+
+
+def only(identifier: str) -> list[Check]:
+    return [check for check in CHECKS if check.id == identifier]
+
+
+# --- the table ---
+
+
+def test_ids_are_unique_and_every_check_has_a_case():
+    identifiers = [check.id for check in CHECKS]
+    assert len(identifiers) == len(set(identifiers)) >= 100
+    assert set(CASES) == set(identifiers)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_columns(check):
+    assert re.fullmatch(r"[a-z0-9]+\.[a-z0-9_]+", check.id)
+    assert check.severity in SEVERITIES
+    assert check.title and not check.title.endswith(".")
+    assert check.why.endswith((".", "found.", "?")) or '"' in check.why
+    assert check.reference
+    order = [entry.id for entry in CHECKS]
+    assert all(order.index(earlier) < order.index(check.id) for earlier in check.after)
+
+
+def test_variables_exist_in_the_roles():
+    defaults = "".join(path.read_text() for path in sorted((ROOT / "roles").glob("*/defaults/main.yml")))
+    known = set(re.findall(r"^(\w+):", defaults, re.MULTILINE)) | {"rootless_user"}
+    assert {check.variable for check in CHECKS} - {""} <= known
+
+
+# --- healthy hosts ---
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_host_that_the_roles_built_has_no_errors_and_no_warnings(name):
+    result = run(CHECKS, healthy(name))
+    assert [entry for entry in result["findings"] if entry["severity"] != "info"] == []
+    assert len(result["passed_checks"]) >= 75, result["skipped_checks"]
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_every_check_has_exactly_one_outcome(name):
+    result = run(CHECKS, healthy(name))
+    outcomes = [entry["id"] for entry in [*result["findings"], *result["skipped_checks"]]] + result["passed_checks"]
+    assert sorted(outcomes) == sorted(check.id for check in CHECKS)
+
+
+def test_recorded_facts_hold_no_secret():
+    for path in FACTS.glob("*.json"):
+        assert not re.search(r"glrt-|GR1348941|PRIVATE KEY", path.read_text())
+
+
+# --- broken hosts ---
+
+
+@pytest.mark.parametrize(("identifier", "case"), BROKEN)
+def test_check_fires(identifier, case):
+    found = findings(changed(healthy(), case))
+    assert identifier in found, run(only(identifier), changed(healthy(), case))["skipped_checks"]
+    entry = found[identifier]
+    assert entry["summary"] and "\n" not in entry["summary"]
+    assert entry["evidence"] and all(isinstance(line, str) and line for line in entry["evidence"])
+    assert entry["remedy"] and all(isinstance(line, str) and line for line in entry["remedy"])
+    assert "None" not in entry["summary"]
+
+
+@pytest.mark.parametrize(("identifier", "case"), BROKEN)
+def test_remedies_are_shell_that_parses(identifier, case):
+    remedy = "\n".join(findings(changed(healthy(), case))[identifier]["remedy"])
+    result = subprocess.run(["bash", "-n"], input=remedy, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{remedy}\n{result.stderr}"
+    assert "None" not in remedy and "{" not in re.sub(r"\$\{EDITOR:-vi\}|-exec .* \{\} \+|'[^']*'", "", remedy)
+
+
+@pytest.mark.parametrize("identifier", CASES)
+def test_check_is_content_with_a_healthy_host(identifier):
+    for name in HEALTHY:
+        found = findings(healthy(name), only(identifier))
+        assert not found or found[identifier]["severity"] == "info"
+
+
+# Checks whose remedy destroys something say so.
+@pytest.mark.parametrize(("identifier", "case"), BROKEN)
+def test_destructive_remedies_name_the_loss(identifier, case):
+    entry = findings(changed(healthy(), case))[identifier]
+    if re.search(
+        r"system reset|system migrate|(image|system) prune|reboot|user@\d+\.service$", "\n".join(entry["remedy"])
+    ) and "start user@" not in str(entry["remedy"]):
+        assert entry["loss"], entry["remedy"]
+
+
+CONTENT = {
+    "userns.newuidmap": {
+        "idmap_tools newuidmap": {
+            "path": "/usr/bin/newuidmap",
+            "uid": 0,
+            "gid": 0,
+            "mode": "4755",
+            "capable": False,
+            "setuid": True,
+        }
+    },
+    "userns.clone_sysctl": {"sysctl kernel.unprivileged_userns_clone": None},
+    "userns.apparmor": {
+        "sysctl kernel.apparmor_restrict_unprivileged_userns": "1",
+        "podman path": "/usr/local/bin/podman",
+        "apparmor profiles": [
+            {"file": "x", "name": "podman", "attaches": "/usr/{bin,local/bin}/podman", "userns": True}
+        ],
+    },
+    "apparmor.host_profile_attaches": {"journal denials": ['apparmor="DENIED" profile="x" fsuid=0']},
+    "storage.fuse_stale": {"store mount_program": "true", "store kernel_xattr": False},
+    "storage.dev_fuse": {"devices /dev/fuse": "0600"},
+    "storage.rootless_path": storage(graphroot="/srv/x"),
+    "storage.quota": {
+        "store mount": {"target": "/srv", "fstype": "xfs", "source": "/dev/sdb", "options": "rw,prjquota"},
+        **storage(overlay={"size": "10G"}),
+    },
+    "log.driver": {"podman info log_driver": "journald", "user uid": 1001},
+    "kernel.vsyscall": {"kernel vsyscall": "none", "kernel machine": "x86_64", **runner(image="alpine:3")},
+    "net.ff_network_per_build": runner(feature_flags={}, environment=["FF_NETWORK_PER_BUILD=true"]),
+    "ca.helper": runner(ca="/etc/ca.crt", volumes=["/cache", "/etc/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro"]),
+    "ca.git_ssl_no_verify": runner(environment=["GIT_SSL_NO_VERIFY=false"]),
+    "ca.registry": {
+        **runner(ca="/etc/ca.crt", image="registry.example.com/ci:1"),
+        "certificates registries": ["registry.example.com"],
+    },
+    "runner.platform_key": {"packages gitlab-runner": "19.3.0-1", "packages gitlab-runner-helper-images": "19.3.0-1"},
+    "conmon.orphans": {"limits conmon": [{"pid": 1, "container": "ab" * 32, "age": 3}], "podman containers": []},
+    "storage.below_var_lib": {"podman version": "5.4.2", "store graph_root": "/var/lib/x"},
+}
+
+
+@pytest.mark.parametrize(("identifier", "case"), CONTENT.items(), ids=str)
+def test_check_is_content_with_what_is_unusual_but_right(identifier, case):
+    assert identifier not in findings(changed(healthy(), case), only(identifier))
+
+
+@pytest.mark.parametrize(
+    ("identifier", "case", "severity"),
+    [
+        ("userns.max", {"sysctl user.max_user_namespaces": "500"}, "warning"),
+        ("sysctl.keys", {"sysctl kernel.keys.maxkeys": "200", "keys": {"used": 190, "limit": 200}}, "error"),
+        ("storage.boltdb", {"store boltdb": True, "podman version": "6.0.0"}, "error"),
+        ("image.short_names", {"registries search": [], "podman version": "3.4.4"}, "error"),
+        ("ca.expiry", {"certificates files": [{"path": "/x.crt", "days": -1}]}, "error"),
+        (
+            "net.subnets",
+            {"routes": ["10.88.0.0/16 eth0"], "podman networks": [{"name": "podman", "subnets": ["10.88.0.0/16"]}]},
+            "info",
+        ),
+        ("runner.token_exposed", {"runner file": {"path": "/x", "uid": 1, "gid": 0, "mode": "0644"}}, "warning"),
+    ],
+    ids=str,
+)
+def test_severity_follows_what_was_seen(identifier, case, severity):
+    assert findings(changed(healthy(), case))[identifier]["severity"] == severity
+
+
+# --- what cannot be known ---
+
+
+def test_nothing_but_the_user_is_reported_where_the_user_is_missing():
+    missing = {"error": "the user gitlab-runner does not exist"}
+    facts = healthy()
+    for key in (
+        "user",
+        "subids",
+        "store",
+        "session",
+        "podman",
+        "socket",
+        "limits",
+        "user_units",
+        "storage_conf",
+        "containers_conf",
+    ):
+        facts[key] = missing
+    facts.update(
+        {key: missing for key in ("registries", "keys", "prune", "certificates", "access", "probe", "cni", "selinux")}
+    )
+    result = run(CHECKS, facts)
+    assert result["findings"][0]["id"] == "user.missing"
+    assert [entry["id"] for entry in result["findings"] if entry["severity"] == "error"] == ["user.missing"]
+    assert {entry["reason"] for entry in result["skipped_checks"]} >= {missing["error"], "follows from user.missing"}
+
+
+@pytest.mark.parametrize("key", sorted(healthy()))
+def test_a_fact_that_could_not_be_gathered_makes_no_finding(key):
+    facts = healthy()
+    expected = set(findings(facts)) | {"user.missing"}
+    facts[key] = {"error": "it could not be found out"}
+    result = run(CHECKS, facts)
+    assert {entry["id"] for entry in result["findings"]} <= expected
+    assert not any("could not be judged" in entry["reason"] for entry in result["skipped_checks"]), result[
+        "skipped_checks"
+    ]
+
+
+def _paths(value: object, path: tuple = ()) -> list[tuple]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else []
+    return [path, *(found for key, item in items for found in _paths(item, (*path, key)))] if path else [
+        found for key, item in items for found in _paths(item, (key,))
+    ]  # fmt: skip
+
+
+PATHS = _paths(healthy())
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.just({"error": "no"}),
+    st.just(["x", 1]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PATHS), ODD), min_size=1, max_size=6))
+def test_odd_facts_never_raise(changes):
+    facts = healthy()
+    for path, value in changes:
+        target = facts
+        for part in path[:-1]:
+            target = (
+                target[part]
+                if isinstance(target, (dict, list)) and (part in target or isinstance(part, int) and part < len(target))
+                else None
+            )
+            if not isinstance(target, (dict, list)):
+                break
+        else:
+            if isinstance(target, dict) or (
+                isinstance(target, list) and isinstance(path[-1], int) and path[-1] < len(target)
+            ):
+                target[path[-1]] = value
+    result = run(CHECKS, facts)
+    assert len(result["findings"]) + len(result["skipped_checks"]) + len(result["passed_checks"]) == len(CHECKS)
+    json.dumps(result)
+
+
+# --- the engine ---
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("4.3.1+ds1-8", (4, 3, 1)), ("1.10.0", (1, 10, 0)), ("6.1.0-13-amd64", (6, 1, 0)), ("1:5.4.2", (1,)), ("dev", ())],
+)
+def test_version(text, numbers):
+    assert version(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "expected"),
+    [
+        ("5", ">=5.0", True),
+        ("4.9.3", ">=4,<5", True),
+        ("5.0", ">=4,<5", False),
+        ("1.10.0", ">1.10.0", False),
+        ("1.10.1", ">1.10.0", True),
+        ("1.4.0", "<=1.10", True),
+        ("4.2", "==4.2.0", True),
+    ],
+)
+def test_in_range(text, spec, expected):
+    assert in_range(text, spec) is expected
+
+
+def test_a_consequence_is_not_reported_again():
+    def broken(host: Host) -> Finding:
+        return Finding("x")
+
+    checks = [
+        Check("a.b", "error", broken, "t", "w", "r"),
+        Check("c.d", "error", broken, "t", "w", "r", after=("a.b",)),
+    ]
+    result = run(checks, {})
+    assert [entry["id"] for entry in result["findings"]] == ["a.b"]
+    assert result["skipped_checks"] == [{"id": "c.d", "reason": "follows from a.b"}]
+
+
+def test_most_severe_findings_come_first():
+    checks = [
+        Check("a.b", "info", lambda host: Finding("x"), "t", "w", "r"),
+        Check("c.d", "warning", lambda host: Finding("x"), "t", "w", "r"),
+        Check("e.f", "info", lambda host: Finding("x", severity="error"), "t", "w", "r"),
+    ]
+    assert [entry["id"] for entry in run(checks, {})["findings"]] == ["e.f", "c.d", "a.b"]
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, {"a": None}, {"a": {"error": "why"}}, {"a": {"b": {"error": "why"}}}, {"a": []}], ids=str
+)
+def test_need_says_why(facts):
+    with pytest.raises(Skip, match="why|not known"):
+        Host(facts).need("a.b")
+    assert Host(facts).get("a.b", "default") == "default"
+
+
+# --- commands that edit TOML files ---
+
+FILE = {"path": "/home/gitlab-runner/.config/containers/storage.conf", "exists": True, "parsed": {}, "lines": {}}
+
+
+@pytest.fixture
+def host():
+    return Host({"user": {"name": "gitlab-runner", "uid": 995, "gid": 995, "home": "/home/gitlab-runner"}})
+
+
+TOML = """\
+top = 1
+[storage]
+driver = "vfs" # comment
+graphroot = "/old|place"
+options.size = "1G"
+
+[[runners]]
+  name = "one"
+  [runners.docker]
+    image = "a"
+
+[[runners]]
+  name = "two"
+  environment = [
+    "A=1",
+  ]
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([("storage", "driver", '"overlay"')], [("storage", "driver", "overlay")]),
+        ([("storage", "graphroot", '"/a&b|c\\\\d"')], [("storage", "graphroot", "/a&b|c\\d")]),
+        ([("storage", "graphroot", None)], [("storage", "graphroot", None)]),
+        ([("storage", "runroot", '"/run/x"')], [("storage", "runroot", "/run/x")]),
+        ([("", "top", "2")], [("top", 2)]),
+        ([("", "other", "2")], [("other", 2)]),
+        ([("engine", "a", "1"), ("engine", "b", "2")], [("engine", "a", 1), ("engine", "b", 2)]),
+        ([("runners[0].docker", "image", '"b"')], [("runners", 0, "docker", "image", "b")]),
+        ([("runners[0].docker", "host", '"h"')], [("runners", 0, "docker", "host", "h")]),
+        ([("runners[0].feature_flags", "F", "true")], [("runners", 0, "feature_flags", "F", True)]),
+    ],
+    ids=str,
+)
+def test_edit(host, tmp_path, monkeypatch, changes, expected):
+    tomllib = pytest.importorskip("tomllib")
+    from ansible_collections.rootless.gitlab_runner.plugins.module_utils._host_facts import toml_lines
+
+    path = tmp_path / "file.toml"
+    path.write_text(TOML)
+    fact = {"path": str(path), "exists": True, "parsed": tomllib.loads(TOML), "lines": toml_lines(TOML)}
+    for command in host.edit(fact, *changes):
+        subprocess.run(["bash", "-c", command], check=True, stdout=subprocess.DEVNULL)
+    document = tomllib.loads(path.read_text())
+    for *place, value in expected:
+        found = document
+        for part in place:
+            found = found[part] if isinstance(found, list) else found.get(part)
+        assert found == value
+    assert "# comment" in path.read_text() or "driver" in str(changes)
+
+
+def test_edit_of_a_value_over_several_lines_opens_an_editor(host):
+    fact = {**FILE, "parsed": {"storage": {"x": ["a"]}}, "lines": {"[storage]": 1}}
+    (command,) = host.edit(fact, ("storage", "x", "[]"))
+    assert command.startswith(
+        "runuser -u gitlab-runner -- ${EDITOR:-vi} /home/gitlab-runner/.config/containers/storage.conf  # set x = []"
+    )
+
+
+def test_edit_of_a_new_file_belongs_to_the_user(host):
+    assert host.edit({**FILE, "exists": False}, ("storage", "driver", '"overlay"')) == (
+        "runuser -u gitlab-runner -- mkdir -p /home/gitlab-runner/.config/containers",
+        "printf '%s\\n' '[storage]' 'driver = \"overlay\"' | runuser -u gitlab-runner -- tee -a "
+        "/home/gitlab-runner/.config/containers/storage.conf",
+    )
+
+
+def test_delete_is_used_by_cases_only_where_there_is_something():
+    for cases in CASES.values():
+        for case in cases:
+            if DELETE in case.values():
+                changed(healthy(), case)
