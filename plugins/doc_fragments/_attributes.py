@@ -15,9 +15,11 @@ attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying the target.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    description:
+      - Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    description:
+      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
   platform:
     description: Target operating systems that can be operated against.
     platforms: posix
@@ -33,7 +35,8 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Secrets are replaced by C(VALUE_REDACTED) and a short keyed digest, so that a change of a secret shows but its value does not.
+      - Secrets are replaced by C(VALUE_REDACTED) and a short keyed digest.
+      - A change of a secret shows, its value does not.
   idempotent:
     support: full
 """

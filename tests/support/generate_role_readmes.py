@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write the tables of variables in roles/*/README.md from the roles' argument specifications.
 
-What stands above the line C(## Variables) of a README is written by hand and stays. C(--check) only says what is stale.
+What stands above the line C(## Variables) of a README is written by hand and stays.
+C(--check) only says what is stale.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def table(specification: dict) -> str:
             description += " One of " + ", ".join(f"`{choice}`" for choice in option["choices"]) + "."
         default = "required" if option.get("required") else ""
         if option.get("default") is not None:
-            default = f"`{option['default'] if isinstance(option['default'], str) else json.dumps(option['default'])}`"
-            default = default.replace("|", "\\|").replace("``", "empty")
+            value = option["default"] if isinstance(option["default"], str) else json.dumps(option["default"])
+            default = f"`{value}`".replace("|", "\\|").replace("``", "empty")
         kind = option["type"] + (f" of {option['elements']}" if "elements" in option else "")
         lines.append(f"| `{name}` | {kind} | {default} | {markdown(description)} |")
     return "\n".join(lines) + "\n"

@@ -16,9 +16,9 @@ def run_module(capsys):
 
     def run(module, args, check_mode=False, diff=True):
         capsys.readouterr()
-        with patch_module_args({**args, "_ansible_check_mode": check_mode, "_ansible_diff": diff}):
-            with pytest.raises(SystemExit) as exit_info:
-                module.main()
+        arguments = {**args, "_ansible_check_mode": check_mode, "_ansible_diff": diff}
+        with patch_module_args(arguments), pytest.raises(SystemExit) as exit_info:
+            module.main()
         result = json.loads(capsys.readouterr().out)
         assert bool(exit_info.value.code) == bool(result.get("failed")), result
         return result

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Count the executed tasks of site.yml and take its time, with 1, 10 and 100 runners, on a test host of its own.
+
+Run by C(make bench), inside the test bed. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PLATFORM = "debian13"
+HOST = f"bench-{PLATFORM}"
+ENVIRONMENT = {
+    **os.environ,
+    "MOLECULE_SCENARIO_NAME": "bench",
+    "CI_HOST_PLATFORMS": PLATFORM,
+    "ANSIBLE_PIPELINING": "true",
+    "ANSIBLE_NOCOLOR": "1",
+}
+
+
+def play(playbook: str, variables: dict | None = None) -> tuple[dict[str, int], float]:
+    """Run a playbook with extra variables; return the recap of the host and the seconds it took."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(variables or {}, file)
+        file.flush()
+        command = ["ansible-playbook", "-i", "molecule/_shared/inventory", "-e", f"@{file.name}", playbook]
+        start = time.monotonic()
+        result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - start
+    if result.returncode:
+        sys.exit(result.stdout + result.stderr)
+    recap = re.findall(r"(\w+)=(\d+)", re.findall(rf"^{HOST} +: (.*)$", result.stdout, re.M)[-1])
+    return {key: int(value) for key, value in recap}, seconds
+
+
+def runners(count: int, image: str = "localhost/job-image-standin:latest") -> list[dict]:
+    shared = {"url": "http://127.0.0.1:8929", "token": "glrt-stand-in-token-1", "executor": "docker"}
+    return [{"name": f"runner-{n}", **shared, "docker": {"image": image, "pull_policy": "never"}} for n in range(count)]
+
+
+def main() -> None:
+    play("molecule/_shared/create.yml")
+    play("molecule/_shared/prepare.yml")
+    print("| run of site.yml | runners | executed tasks | changed | seconds |\n|---|---|---|---|---|")
+    try:
+        for count in (1, 10, 100):
+            wanted = {"runner_runners": runners(count), "tmpfs_storage_enabled": True, "tmpfs_storage_size": "2G"}
+            for title in ("first" if count == 1 else "more runners", "nothing to do"):
+                recap, seconds = play("rootless.gitlab_runner.site", wanted)
+                print(f"| {title} | {count} | {recap['ok']} | {recap['changed']} | {seconds:.0f} |", flush=True)
+            wanted["runner_runners"][0]["limit"] = 2
+            recap, seconds = play("rootless.gitlab_runner.site", wanted)
+            print(f"| one key | {count} | {recap['ok']} | {recap['changed']} | {seconds:.0f} |", flush=True)
+    finally:
+        play("molecule/_shared/destroy.yml")
+
+
+if __name__ == "__main__":
+    main()
