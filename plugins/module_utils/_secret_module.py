@@ -27,6 +27,7 @@ class SecretModule(AnsibleModule):
     """Use it in place of AnsibleModule."""
 
     params: dict[str, Any]
+    no_log_values: set[str]
 
     def _load_params(self) -> None:
         # Before anything is checked or logged: an error about the options has the options in its result.

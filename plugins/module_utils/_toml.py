@@ -154,9 +154,7 @@ def node_data(node: Node) -> Any:
         return node.data
     if isinstance(node, Tables):
         return [node_data(table) for table in node.tables]
-    return {
-        key: value.data if isinstance(value, Value) else node_data(value) for key, value in node.items.items()
-    }
+    return {key: value.data if isinstance(value, Value) else node_data(value) for key, value in node.items.items()}
 
 
 def loads(text: str) -> Data:
@@ -193,6 +191,7 @@ def parse_key(text: str) -> tuple[str, ...]:
 # ---------------------------------------------------------------------------------------------- the reader
 
 _BLANK = re.compile(r"[ \t]*")
+_BLANK_LINES = re.compile(r"[ \t\n]*\n")
 _COMMENT = re.compile(r"#[^\x00-\x08\x0a-\x1f\x7f]*")
 _LINE_END = re.compile(r"[ \t]*(?:#[^\x00-\x08\x0a-\x1f\x7f]*)?(?:\r?\n|\Z)")
 _SPACE = re.compile(r"[ \t\n]*")
@@ -230,7 +229,8 @@ class _Parser:
         self.document = Document(text)
 
     def fail(self, place: int, message: str) -> NoReturn:
-        raise TomlError(message, self.document.line(place))
+        # A key may be as long as the file.
+        raise TomlError(message if len(message) < 200 else message[:200] + "...", self.document.line(place))
 
     def parse(self) -> Document:
         text, document = self.text, self.document
@@ -245,7 +245,7 @@ class _Parser:
                 self.simple_entry(section, simple)
                 place = simple.end()
                 continue
-            line_end = _LINE_END.match(text, place)
+            line_end = _BLANK_LINES.match(text, place) or _LINE_END.match(text, place)
             if line_end:
                 place = line_end.end()
                 continue
@@ -283,7 +283,8 @@ class _Parser:
         """The value after a key, with the equals sign between them."""
         place = self.skip_blank(place)
         if not self.text.startswith("=", place):
-            self.fail(place, f"expected '=' and a value after the key '{format_path(path)}'")
+            # Without a value it may be no key at all, but a secret that lost its quotes.
+            self.fail(place, "expected '=' and a value after a key")
         node = self.value(self.skip_blank(place + 1), path, depth)
         return node, node.end
 
@@ -299,9 +300,7 @@ class _Parser:
                 child.prefix = keys[:number]
                 table.items[key] = child
             elif not (isinstance(child, Table) and child.kind == DOTTED and child.host is host):
-                self.fail(
-                    entry.start, f"'{format_path(child_path(table, key))}' {self.defined(child)} already"
-                )
+                self.fail(entry.start, f"'{format_path(child_path(table, key))}' {self.defined(child)} already")
             table = child
         key = keys[-1]
         if key in table.items:
@@ -775,15 +774,11 @@ def match_tables(present: Sequence[Any], wanted: Sequence[Data]) -> tuple[Plan, 
     second of a name with the second of that name), else by position.
     """
     if not all(isinstance(table.get("name"), str) for table in wanted):
-        paired: Plan = [
-            (index if index < len(present) else None, table) for index, table in enumerate(wanted)
-        ]
+        paired: Plan = [(index if index < len(present) else None, table) for index, table in enumerate(wanted)]
         return paired, list(range(len(wanted), len(present)))
     places: dict[str, list[int]] = {}
     for index, table in enumerate(present):
-        places.setdefault(table.get("name", "") if isinstance(table.get("name"), str) else "", []).append(
-            index
-        )
+        places.setdefault(table.get("name", "") if isinstance(table.get("name"), str) else "", []).append(index)
     plan: Plan = []
     used: set[Optional[int]] = set()
     for table in wanted:
@@ -794,9 +789,7 @@ def match_tables(present: Sequence[Any], wanted: Sequence[Data]) -> tuple[Plan, 
     return plan, [index for index in range(len(present)) if index not in used]
 
 
-def merge_tables(
-    present: Sequence[Data], plan: Plan, removed: Sequence[int], fold_case: bool = False
-) -> list[Data]:
+def merge_tables(present: Sequence[Data], plan: Plan, removed: Sequence[int], fold_case: bool = False) -> list[Data]:
     """The data of an array of tables after a plan of match_tables."""
     changed = {index: table for index, table in plan if index is not None}
     after = [

@@ -63,8 +63,8 @@ try:
 except ImportError:
     tomlkit = None  # type: ignore[assignment]
 
-# Older versions lose or damage parts of documents that they should keep.
-TOMLKIT_MIN = (0, 6, 0)
+# The oldest version that reads all that it should; older ones refuse some strings and lose some tables.
+TOMLKIT_MIN = (0, 8, 0)
 
 
 class Editor:
@@ -256,9 +256,7 @@ class Editor:
                 self._remove(node)
             self._add_key(table, key, plain(want))
 
-    def _edit_tables(
-        self, table: Table, key: str, node: Optional[Tables], plan: Plan, removed: Sequence[int]
-    ) -> None:
+    def _edit_tables(self, table: Table, key: str, node: Optional[Tables], plan: Plan, removed: Sequence[int]) -> None:
         for index in removed:
             self._remove(node.tables[index])  # type: ignore[union-attr]
         new: list[Data] = []
@@ -367,9 +365,7 @@ class Editor:
         place = self._end_of_top_tables() if table.kind == ROOT else self._group_end(table)
         self._insert_tables(place, child_path(table, key), wanted, self._child_indent(table, None), False)
 
-    def _insert_tables(
-        self, place: int, path: tuple[str, ...], wanted: Data, indent: str, array: bool
-    ) -> None:
+    def _insert_tables(self, place: int, path: tuple[str, ...], wanted: Data, indent: str, array: bool) -> None:
         lines: list[str] = []
         self._table_lines(lines, path, wanted, indent, array)
         text = self.newline.join(lines) + self.newline
@@ -383,9 +379,7 @@ class Editor:
     def _blank_line_at(self, place: int) -> bool:
         return not self.source[place : self._line_after(place)].strip()
 
-    def _table_lines(
-        self, lines: list[str], path: tuple[str, ...], wanted: Data, indent: str, array: bool
-    ) -> None:
+    def _table_lines(self, lines: list[str], path: tuple[str, ...], wanted: Data, indent: str, array: bool) -> None:
         name = format_path(path)
         lines.append(f"{indent}[[{name}]]" if array else f"{indent}[{name}]")
         inner = indent + self._step
@@ -399,9 +393,7 @@ class Editor:
             for table in [value] if isinstance(value, dict) else value:
                 if self._blank:
                     lines.append("")
-                self._table_lines(
-                    lines, (*path, key), table, indent + self._nest, not isinstance(value, dict)
-                )
+                self._table_lines(lines, (*path, key), table, indent + self._nest, not isinstance(value, dict))
 
     def _child_indent(self, table: Table, node: Optional[Tables]) -> str:
         """The indentation of a new header below a table: that of its siblings, else one level more."""
@@ -476,9 +468,7 @@ class Editor:
         tail = 0
         while tail < min(len(old), len(want)) - head and same(old[-1 - tail], want[-1 - tail]):
             tail += 1
-        quotes = next(
-            (item.quotes for item in items if isinstance(item, Value) and item.quotes in ('"', "'")), '"'
-        )
+        quotes = next((item.quotes for item in items if isinstance(item, Value) and item.quotes in ('"', "'")), '"')
         new = [format_value(value, quotes) for value in want[head : len(want) - tail]]
         start = items[0].start
         line_start = self.source.rfind("\n", 0, start) + 1
@@ -565,9 +555,7 @@ def verify(text: str, wanted: Data) -> None:
     except Exception as error:
         raise TomlError(f"the edited text is not TOML for a second parser: {error}") from error
     if not same(without_empty(data), without_empty(wanted)):
-        raise TomlError(
-            "the edited text would not say what it should; please report this as a fault of the collection"
-        )
+        raise TomlError("the edited text would not say what it should; please report this as a fault of the collection")
 
 
 def with_removals(content: Data, absent: Sequence[str]) -> Data:
@@ -579,9 +567,7 @@ def with_removals(content: Data, absent: Sequence[str]) -> Data:
         for part in path[:-1]:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise TomlError(
-                    f"'{key}' is in absent, but content sets '{part}' to a value that is not a table"
-                )
+                raise TomlError(f"'{key}' is in absent, but content sets '{part}' to a value that is not a table")
         if table.setdefault(path[-1], None) is not None:
             raise TomlError(f"'{key}' is in absent and in content")
     return wanted
@@ -596,16 +582,19 @@ def node_end(entry: Entry) -> int:
     return entry.node.end  # type: ignore[union-attr]
 
 
+def tomlkit_version() -> tuple[int, ...]:
+    """The version of tomlkit; (0,) if there is none."""
+    if tomlkit is None:
+        return (0,)
+    return tuple(int(number) for number in re.findall(r"\d+", tomlkit.__version__)[:3])
+
+
 def _second_parser() -> Callable[[str], Any]:
     if tomllib is not None:
         return tomllib.loads
-    if tomlkit is not None and _version(tomlkit.__version__) >= TOMLKIT_MIN:
+    if tomlkit_version() >= TOMLKIT_MIN:
         return lambda text: _unwrapped(tomlkit.parse(text))
     return loads
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
 
 
 def _unwrapped(value: Any) -> Any:

@@ -284,7 +284,7 @@ import secrets
 from typing import Any, Optional
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config, _textfile
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_text
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_string, redact_text
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._toml import TomlError
 
@@ -350,7 +350,7 @@ def main() -> None:
             default_mode=0o600,
         )
     except (TomlError, _runner_config.ConfigError) as error:
-        module.fail_json(msg=f"{path}: {error}. Nothing was changed.")
+        module.fail_json(msg=f"{path}: {redact_string(str(error))}. Nothing was changed.")
     except _textfile.TextFileError as error:
         module.fail_json(msg=str(error))
     (outcome,) = outcomes

@@ -152,7 +152,7 @@ drift:
 """
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config, _toml
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_data
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_data, redact_string
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
 
 
@@ -194,7 +194,7 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=f"{path} cannot be read: {error.strerror}.")
     except (_toml.TomlError, _runner_config.ConfigError) as error:
-        module.fail_json(msg=f"{path}: {error}.")
+        module.fail_json(msg=f"{path}: {redact_string(str(error))}.")
     module.hide(outcome.before)
     for warning in request.warnings:
         module.warn(warning)

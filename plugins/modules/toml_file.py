@@ -126,7 +126,7 @@ import secrets
 from typing import Any, Optional
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _textfile, _toml, _toml_edit
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_text
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_string, redact_text
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
 
 
@@ -167,7 +167,7 @@ def main() -> None:
             create_parents=module.params["create"],
         )
     except _toml.TomlError as error:
-        module.fail_json(msg=f"{path}: {error}. Nothing was changed.")
+        module.fail_json(msg=f"{path}: {redact_string(str(error))}. Nothing was changed.")
     except _textfile.TextFileError as error:
         module.fail_json(msg=str(error))
     if result["backup_file"] is None:

@@ -287,3 +287,15 @@ def test_kinds_of_values_all_differ():
     for number, one in enumerate(values):
         for other in values[number + 1 :]:
             assert not _toml.same(one, other)
+
+
+@settings(max_examples=50, deadline=None)
+@given(texts(), WANTED)
+def test_edits_pass_the_check_by_tomlkit(text, wanted):
+    """On hosts without tomllib, tomlkit is the second parser: it must not find faults where there are none."""
+    if _toml_edit.tomlkit_version() < _toml_edit.TOMLKIT_MIN:
+        pytest.skip("no tomlkit, or an older one, which is not used")
+    result = edited(text, wanted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_toml_edit, "tomllib", None)
+        _toml_edit.verify(result, _toml.merge(read(text), wanted))
