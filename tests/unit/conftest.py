@@ -7,15 +7,18 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
 
 
 @pytest.fixture
-def run_module(capsys):
+def run_module(capsys, monkeypatch):
     """A function that runs a module's C(main()) in this process and returns the JSON result that it printed."""
 
     def run(module, args, check_mode=False, diff=True):
         capsys.readouterr()
+        # It is true once any test has imported controller code, and then warnings are not a part of results.
+        monkeypatch.setattr(_internal, "is_controller", False)
         arguments = {**args, "_ansible_check_mode": check_mode, "_ansible_diff": diff}
         with patch_module_args(arguments), pytest.raises(SystemExit) as exit_info:
             module.main()
