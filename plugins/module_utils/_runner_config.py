@@ -54,9 +54,7 @@ _DOCKER_EXECUTORS = ("docker", "docker-windows", "docker-autoscaler", "docker+ma
 
 _ROOTLESS_HOST = re.compile(r"unix://(?:/var)?/run/user/\d+/")
 # The socket itself, or a directory that it is in, as the source of a volume.
-_SOCKET = re.compile(
-    r"(?:docker|podman)\.sock(?:$|[:/])|^(?:/var)?/run(?:/podman|/user(?:/\d+(?:/podman)?)?)?/*:|^/+:"
-)
+_SOCKET = re.compile(r"(?:docker|podman)\.sock(?:$|[:/])|^(?:/var)?/run(?:/podman|/user(?:/\d+(?:/podman)?)?)?/*:|^/+:")
 _LABEL_KEY = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{2,64}")
 _LABEL_VALUE = re.compile(r"[a-zA-Z0-9._-]{1,256}")
 
@@ -120,9 +118,7 @@ class Outcome:
     def restart_reasons(self) -> list[str]:
         """The keys that have changed and that a running GitLab Runner does not read again."""
         return [
-            key
-            for key in RESTART_KEYS
-            if not _equal_settings(lookup(self.before, key), lookup(self.after, key), key)
+            key for key in RESTART_KEYS if not _equal_settings(lookup(self.before, key), lookup(self.after, key), key)
         ]
 
 
@@ -165,9 +161,7 @@ def _deep_merge(defaults: Data, wanted: Data) -> Data:
     merged: Data = ExactKeys() if isinstance(wanted, ExactKeys) else {}
     for key, value in wanted.items():
         default = defaults.get(key)
-        merged[key] = (
-            _deep_merge(default, value) if isinstance(value, dict) and isinstance(default, dict) else value
-        )
+        merged[key] = _deep_merge(default, value) if isinstance(value, dict) and isinstance(default, dict) else value
     for key, value in defaults.items():
         merged.setdefault(key, value)
     return merged
@@ -177,9 +171,13 @@ def _deep_merge(defaults: Data, wanted: Data) -> Data:
 
 
 class Checker:
-    """Checks data against the schema and converts it; collects what it finds."""
+    """Checks data against the schema and converts it; collects what it finds.
 
-    def __init__(self) -> None:
+    C(strict) refuses what would have to be converted, as GitLab Runner does when it reads a file.
+    """
+
+    def __init__(self, strict: bool = False) -> None:
+        self.strict = strict
         self.unknown: list[str] = []
         self.errors: list[str] = []
         self.deprecated: list[str] = []
@@ -260,7 +258,7 @@ class Checker:
 
     def scalar(self, value: Any, kind: str, path: str, owner: str) -> Any:
         converted = _convert(value, kind)
-        if converted is None:
+        if converted is None or (self.strict and kind != "float" and type(converted) is not type(value)):
             return self.mistyped(value, _KINDS[kind], path, owner)
         choices = CHOICES.get(path)
         if choices and converted not in choices:
@@ -531,9 +529,7 @@ def _plan(request: Request, present: list[Data], outcome: Outcome) -> tuple[_tom
             )
         if index is not None:
             if index in used:
-                raise ConfigError(
-                    f"the runners '{used[index]}' and '{name}' both mean the same section of the file"
-                )
+                raise ConfigError(f"the runners '{used[index]}' and '{name}' both mean the same section of the file")
             used[index] = name
             wanted = _with_token(wanted, present[index], request, outcome)
         plan.append((index, wanted))
@@ -598,9 +594,7 @@ def _dangers(runner: Data, acknowledged: Sequence[str]) -> list[str]:
     volumes = lookup(runner, "docker.volumes")
     for volume in volumes if isinstance(volumes, list) else []:
         if isinstance(volume, str) and _SOCKET.search(volume):
-            found["socket_mount"] = (
-                f"docker.volumes has {volume!r}: a job can control all containers of the host"
-            )
+            found["socket_mount"] = f"docker.volumes has {volume!r}: a job can control all containers of the host"
     if lookup(runner, "docker.network_mode") == "host":
         found["host_network"] = "docker.network_mode is 'host': a job reaches what listens on loopback"
     environment = lookup(runner, "environment")
@@ -619,9 +613,11 @@ def _dangers(runner: Data, acknowledged: Sequence[str]) -> list[str]:
 
 def inspect(data: Data) -> dict[str, list[str]]:
     """What is odd about a file's data: C(unknown) and C(deprecated) keys, and C(invalid) values."""
-    checker = Checker()
+    checker = Checker(strict=True)
     globals_only = {key: value for key, value in data.items() if key.lower() != "runners"}
     checker.table(globals_only, SCHEMA, "", "")
+    if not isinstance(lookup(data, "runners") or [], list):
+        checker.mistyped(lookup(data, "runners"), "a list of tables, [[runners]]", "runners", "")
     for number, runner in enumerate(runners_of(data), 1):
         name = lookup(runner, "name")
         owner = f"runner '{name}': " if isinstance(name, str) and name else f"runner {number}: "

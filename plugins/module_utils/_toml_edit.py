@@ -95,6 +95,8 @@ class Editor:
         """Change a top-level array of tables by a plan of match_tables(). Raises TomlError."""
         for _index, wanted in plan:
             _check_depth(wanted, 1)
+        if not plan and not removed:
+            return
         node = self.document.root.items.get(key)
         if node is None or isinstance(node, Tables):
             self._edit_tables(self.document.root, key, node, plan, removed)

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.modules import runner_config, runner_config_info
+
+CONFIG = """\
+concurrent = 2
+Log_Level = "info"
+colour = "red"
+shutdown_timeout = "30"
+
+[[runners]]
+  name = "a"
+  url = "https://gitlab.example.com"
+  token = "glrt-hidden-aaaaaaaa"
+  token_expires_at = 2026-02-01T00:00:00Z
+  executor = "docker"
+  environment = ["DB_PASSWORD=hidden-b"]
+  [runners.docker]
+    imag = "alpine"
+    image = "alpine"
+  [runners.feature_flags]
+    FF_USE_FASTZIP = true
+    FF_NETWORK_PER_BILD = true
+
+[[runners]]
+  name = "b"
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_data_without_secrets(run_module, config):
+    result = run_module(runner_config_info, {"path": str(config)})
+    assert result["changed"] is False and result["exists"] and "hidden" not in str(result)
+    assert result["settings"] == {
+        "concurrent": 2,
+        "Log_Level": "info",
+        "colour": "red",
+        "shutdown_timeout": "30",
+    }
+    first, second = result["runners"]
+    assert second == {"name": "b"}
+    assert first["token"] == "VALUE_REDACTED" and first["token_expires_at"] == "2026-02-01T00:00:00Z"
+    assert first["environment"] == ["DB_PASSWORD=VALUE_REDACTED"]
+    assert result["drift"] == []
+
+
+def test_oddities(run_module, config):
+    result = run_module(runner_config_info, {"path": str(config)})
+    assert result["unknown_keys"] == [
+        "colour",
+        "runner 'a': runners.docker.imag, did you mean 'image'?",
+        "runner 'a': runners.feature_flags.FF_NETWORK_PER_BILD, did you mean 'FF_NETWORK_PER_BUILD'?",
+    ]
+    assert result["deprecated_keys"] == ["runner 'a': runners.feature_flags.FF_USE_FASTZIP (goes with 19.7)"]
+    assert result["invalid_values"] == ["shutdown_timeout has to be an integer, but is a string: 30"]
+
+
+def test_runners_that_are_no_array_of_tables(run_module, config):
+    config.write_text('[runners]\nname = "a"\n')
+    result = run_module(runner_config_info, {"path": str(config)})
+    assert "runners has to be a list of tables" in result["invalid_values"][0]
+    wanted = {"name": "b", "url": "u", "token": "glrt-hidden-c", "executor": "shell"}
+    result = run_module(runner_config, {"path": str(config), "runners": [wanted]})
+    assert "'runners' is not an array of tables" in result["msg"]
+
+
+def test_drift_is_what_runner_config_changes(run_module, config):
+    wanted = {
+        "path": str(config),
+        "settings": {"concurrent": 2, "log_level": None, "check_interval": 5},
+        "runners": [
+            {"name": "a", "token": "glrt-hidden-cccccccc", "docker": {"image": "debian", "volumes": ["/cache"]}}
+        ],
+        "purge": True,
+    }
+    result = run_module(runner_config_info, wanted)
+    assert "hidden" not in str(result)
+    assert result["drift"] == [
+        {"path": "Log_Level", "before": "info", "after": None},
+        {"path": "runners[a].token", "before": "VALUE_REDACTED", "after": "VALUE_REDACTED"},
+        {"path": "runners[a].docker.image", "before": "alpine", "after": "debian"},
+        {"path": "runners[a].docker.volumes", "before": None, "after": ["/cache"]},
+        {"path": "runners[b]", "before": {"name": "b"}, "after": None},
+        {"path": "check_interval", "before": None, "after": 5},
+    ]
+    assert config.read_text() == CONFIG
+    run_module(runner_config, wanted)
+    assert run_module(runner_config_info, wanted)["drift"] == []
+
+
+def test_missing_file(run_module, tmp_path):
+    result = run_module(runner_config_info, {"path": str(tmp_path / "no"), "settings": {"concurrent": 3}})
+    assert result["exists"] is False and result["runners"] == []
+    assert result["drift"] == [{"path": "concurrent", "before": None, "after": 3}]
+
+
+@pytest.mark.parametrize(("content", "message"), [("a =\n", "line 1"), (None, "cannot be read")])
+def test_unreadable_file(run_module, config, content, message):
+    if content is None:
+        config.unlink()
+        config.mkdir()
+    else:
+        config.write_text(content)
+    result = run_module(runner_config_info, {"path": str(config)})
+    assert result["failed"] and message in result["msg"]
