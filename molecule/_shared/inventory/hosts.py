@@ -2,7 +2,7 @@
 # Copyright (c) 2026, the rootless.gitlab_runner authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventory of a scenario: one host for each platform in CI_HOST_PLATFORMS (default: the Debian releases in support)."""
+"""Inventory of a scenario: one host for each platform in CI_HOST_PLATFORMS (by default Debian 12 and 13)."""
 
 from __future__ import annotations
 

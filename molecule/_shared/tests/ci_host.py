@@ -24,10 +24,8 @@ def as_runner(host, uid):
     """Run a shell command on the host as the runner user, in its session, and return what it printed."""
 
     def run(command: str) -> str:
-        result = host.run(
-            "runuser -u %s -- env -i -C / HOME=%s PATH=/usr/sbin:/usr/bin:/sbin:/bin XDG_RUNTIME_DIR=/run/user/%s sh -c %s",
-            USER, host.user(USER).home, str(uid), command,
-        )  # fmt: skip
+        session = f"HOME={host.user(USER).home} PATH=/usr/sbin:/usr/bin:/sbin:/bin XDG_RUNTIME_DIR=/run/user/{uid}"
+        result = host.run(f"runuser -u {USER} -- env -i -C / {session} sh -c %s", command)
         assert result.rc == 0, f"{command}: {result.stderr}\n{result.stdout}"
         return result.stdout
 
@@ -52,9 +50,7 @@ def submit(host, as_runner):
         extra = " ".join(f"--{name} {shlex.quote(value)}" for name, value in options.items())
         result = host.run(f"python3 /srv/gitlab-standin/coordinator.py submit --json {lines} {extra}")
         trace, _newline, verdict = result.stdout.rstrip().rpartition("\n")
-        assert verdict.startswith("{"), (
-            f"{result}\n{host.run('journalctl -u gitlab-runner -n 40 --no-pager').stdout}"
-        )
+        assert verdict.startswith("{"), f"{result}\n{host.run('journalctl -u gitlab-runner -n 40 --no-pager').stdout}"
         return {**json.loads(verdict), "trace": trace}
 
     return run

@@ -19,9 +19,7 @@ def test_runner_user(host):
 def test_subordinate_ids_are_equal_and_enough(host):
     lines = {
         name: [
-            line.split(":")[1:]
-            for line in host.file(name).content_string.splitlines()
-            if line.startswith(f"{USER}:")
+            line.split(":")[1:] for line in host.file(name).content_string.splitlines() if line.startswith(f"{USER}:")
         ]
         for name in ("/etc/subuid", "/etc/subgid")
     }
@@ -61,9 +59,7 @@ def test_config_has_the_socket(host, uid):
 
 def test_service_is_not_root(host):
     service = host.service("gitlab-runner")
-    assert service.is_enabled and service.is_running, host.run(
-        "journalctl -u gitlab-runner -n 40 --no-pager"
-    ).stdout
+    assert service.is_enabled and service.is_running, host.run("journalctl -u gitlab-runner -n 40 --no-pager").stdout
     show = dict(
         line.split("=", 1)
         for line in host.check_output(
@@ -119,7 +115,7 @@ def test_nothing_of_runner_or_podman_runs_as_root(host):
         "conmon",
         "catatonit",
         "slirp4netns",
-        "pasta",
+        "pasta", "netavark",
         "aardvark-dns",
         "fuse-overlayfs",
         "rootlessport",
