@@ -46,8 +46,8 @@ class Check:
     """One row of the table.
 
     podman: the versions that it applies to, such as C(>=4,<5); empty for all. applies: the same for
-    releases, in words. after: checks whose finding makes this one pointless, because it would say the same
-    again. variable: the role variable that puts it right.
+    releases, in words. after: checks whose finding explains one of this check, which then is not reported as well.
+    variable: the role variable that puts it right.
     """
 
     id: str
@@ -245,6 +245,13 @@ class Host:
         return tuple(commands)
 
 
+def set_sysctls(values: dict[str, str]) -> tuple[str, ...]:
+    """Commands that set kernel parameters now and at every boot, in a file that is read after the role's."""
+    file = "/etc/sysctl.d/61-rootless-doctor.conf"
+    lines = " ".join(shlex.quote(f"{name} = {value}") for name, value in values.items())
+    return (f"printf '%s\\n' {lines} >> {file}", f"sysctl --load {file}")
+
+
 def _sed(value: Optional[str]) -> str:
     """Text for the right side of sed's C(s|||)."""
     return re.sub(r"([\\&|])", r"\\\1", value or "")
@@ -306,9 +313,10 @@ def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def _run_one(check: Check, host: Host, found: set[str]) -> Optional[Finding]:
-    for identifier in check.after:
-        if identifier in found:
-            raise Skip(f"follows from {identifier}")
     if check.podman and not in_range(host.podman, check.podman):
         raise Skip(f"does not apply to Podman {host.podman} (applies to {check.podman})")
-    return check.function(host)
+    finding = check.function(host)
+    cause = next((identifier for identifier in check.after if identifier in found), None)
+    if finding and cause:
+        raise Skip(f"follows from {cause}")
+    return finding

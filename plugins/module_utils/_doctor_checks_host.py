@@ -18,17 +18,11 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
     Host,
     Skip,
     Table,
+    set_sysctls,
 )
 
 CHECKS = Table()
 NEEDED_IDS = 65536
-SYSCTL_FILE = "/etc/sysctl.d/60-rootless-gitlab-runner.conf"
-
-
-def set_sysctls(**values: str) -> tuple[str, ...]:
-    """Commands that set kernel parameters now and for every boot; a double underscore stands for a dot."""
-    lines = " ".join(f"'{name.replace('__', '.')} = {value}'" for name, value in values.items())
-    return (f"printf '%s\\n' {lines} >> {SYSCTL_FILE}", f"sysctl --load {SYSCTL_FILE}")
 
 
 # --- the user and its ids ---
@@ -190,7 +184,10 @@ def subuid_overlap(host: Host) -> Optional[Finding]:
         (
             host.stop_jobs(),
             *((stop,) if stop else ()),
+            # usermod takes no range away from a user who has processes.
+            f"systemctl stop user@{host.uid}.service",
             f"usermod {options} {host.user}",
+            f"systemctl start user@{host.uid}.service",
             *migrate(host),
             host.start_jobs(),
         ),
@@ -378,7 +375,7 @@ def clone_sysctl(host: Host) -> Optional[Finding]:
     return Finding(
         "kernel.unprivileged_userns_clone is 0: no user but root can make a user namespace.",
         ("/proc/sys/kernel/unprivileged_userns_clone: 0",),
-        set_sysctls(kernel__unprivileged_userns_clone="1"),
+        set_sysctls({"kernel.unprivileged_userns_clone": "1"}),
     )
 
 
@@ -400,7 +397,7 @@ def userns_max(host: Host) -> Optional[Finding]:
     return Finding(
         f"user.max_user_namespaces is {value}.",
         (f"/proc/sys/user/max_user_namespaces: {value}",),
-        set_sysctls(user__max_user_namespaces="28633"),
+        set_sysctls({"user.max_user_namespaces": "28633"}),
         severity=WARNING if int(value) else ERROR,
     )
 
@@ -545,6 +542,7 @@ def start_manager(host: Host) -> tuple[str, ...]:
     why="The user's systemd holds podman.socket; while it is down, nothing answers the runner.",
     variable="podman_user",
     reference="user@.service(5)",
+    after=("session.linger",),
 )
 def user_manager(host: Host) -> Optional[Finding]:
     state = host.need("units.user_manager.ActiveState")
@@ -564,7 +562,7 @@ def user_manager(host: Host) -> Optional[Finding]:
     why="Podman keeps its socket, its locks and the state of containers there.",
     variable="podman_user",
     reference="pam_systemd(8), Podman troubleshooting 31",
-    after=("session.user_manager",),
+    after=("session.linger", "session.user_manager"),
 )
 def runtime_dir(host: Host) -> Optional[Finding]:
     found = host.need("session").get("runtime_dir")
@@ -599,7 +597,7 @@ def runtime_dir(host: Host) -> Optional[Finding]:
     applies="Debian and Ubuntu",
     variable="podman_packages",
     reference="containers/podman issues 12983 and 13895",
-    after=("session.user_manager", "session.runtime_dir"),
+    after=("session.linger", "session.user_manager", "session.runtime_dir"),
 )
 def dbus(host: Host) -> Optional[Finding]:
     if host.need("session")["bus"]:
@@ -626,7 +624,7 @@ def dbus(host: Host) -> Optional[Finding]:
     "killed with it.",
     variable="podman_containers_conf",
     reference="containers/podman issue 13154",
-    after=("session.user_manager", "session.runtime_dir", "session.dbus"),
+    after=("session.linger", "session.user_manager", "session.runtime_dir", "session.dbus"),
 )
 def cgroup_manager(host: Host) -> Optional[Finding]:
     if host.need("podman.info.cgroup_manager") == "systemd":
@@ -773,7 +771,7 @@ def sysctl_keys(host: Host) -> Optional[Finding]:
             f"/proc/key-users: {used} used",
             f"config.toml: concurrent = {concurrent}",
         ),
-        set_sysctls(kernel__keys__maxkeys="20000", kernel__keys__maxbytes="500000"),
+        set_sysctls({"kernel.keys.maxkeys": "20000", "kernel.keys.maxbytes": "500000"}),
         severity=severity,
     )
 
@@ -795,15 +793,15 @@ def sysctl_inotify(host: Host) -> Optional[Finding]:
         raise Skip("the kernel does not have fs.inotify")
     low = {}
     if int(instances) < 512:
-        low["fs__inotify__max_user_instances"] = "1024"
+        low["fs.inotify.max_user_instances"] = "1024"
     if int(watches) < 16384:
-        low["fs__inotify__max_user_watches"] = "524288"
+        low["fs.inotify.max_user_watches"] = "524288"
     if not low:
         return None
     return Finding(
         f"fs.inotify.max_user_instances is {instances} and max_user_watches {watches}.",
         (f"max_user_instances: {instances}", f"max_user_watches: {watches}"),
-        set_sysctls(**low),
+        set_sysctls(low),
     )
 
 
@@ -826,7 +824,7 @@ def sysctl_map_count(host: Host) -> Optional[Finding]:
     return Finding(
         f"vm.max_map_count is {value}, and config.toml lists the service {hungry[0]}.",
         (f"/proc/sys/vm/max_map_count: {value}",),
-        set_sysctls(vm__max_map_count="262144"),
+        set_sysctls({"vm.max_map_count": "262144"}),
     )
 
 

@@ -21,6 +21,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
     Skip,
     Table,
     in_range,
+    set_sysctls,
     version,
 )
 
@@ -134,257 +135,11 @@ def kubic(host: Host) -> Optional[Finding]:
     )
 
 
-@CHECKS.check(
-    "podman.fails",
-    ERROR,
-    title="Podman does not work at all",
-    why="When 'podman info' fails as the runner user, every job does.",
-    reference="podman-info(1)",
-    after=(
-        "podman.missing",
-        "userns.subuid_missing",
-        "userns.newuidmap",
-        "userns.clone_sysctl",
-        "userns.max",
-        "userns.apparmor",
-        "userns.store_foreign_ids",
-        "session.config_owner",
-    ),
-)
-def podman_fails(host: Host) -> Optional[Finding]:
-    info = host.facts["podman"].get("info", {})
-    if not str(info.get("error", "")).startswith("podman info:"):
-        host.need("podman.info")
-        return None
-    if any(re.search("unhandled reboot|configuration mismatch|does not match", line) for line in _stderr(host)):
-        raise Skip("the message has a check of its own")
-    return Finding(
-        f"'podman info' fails: {info['error'].partition(': ')[2]}",
-        tuple(_stderr(host)[-5:]),
-        (host.as_user("podman system migrate"), host.as_user("podman --log-level=debug info")),
-        "podman system migrate stops every running container of the user.",
-    )
-
-
 def _stderr(host: Host) -> list[str]:
     found = host.facts["podman"].get("stderr")
     if not isinstance(found, list):
         raise Skip((found or {}).get("error", "podman was not run"))
     return found
-
-
-# --- the socket ---
-
-
-@CHECKS.check(
-    "socket.enabled",
-    ERROR,
-    title="The user's podman.socket is not enabled or not active",
-    why="GitLab Runner talks to Podman through this socket. It has to come up with the user's manager at each boot.",
-    variable="podman_user",
-    reference="podman-system-service(1)",
-    after=("podman.missing", "session.user_manager", "session.runtime_dir"),
-)
-def socket_enabled(host: Host) -> Optional[Finding]:
-    unit = host.need("user_units.socket")
-    enabled, active = unit.get("UnitFileState") or unit.get("LoadState"), unit.get("ActiveState")
-    if enabled == "enabled" and active == "active":
-        return None
-    return Finding(
-        f"podman.socket of {host.user} is {enabled} and {active}.",
-        (
-            f"systemctl --user show podman.socket: UnitFileState={enabled} ActiveState={active} "
-            f"Result={unit.get('Result')}",
-        ),
-        (
-            *((host.systemctl_user("unmask podman.socket"),) if enabled == "masked" else ()),
-            host.systemctl_user("reset-failed podman.socket podman.service"),
-            host.systemctl_user("enable --now podman.socket"),
-        ),
-    )
-
-
-@CHECKS.check(
-    "socket.path",
-    ERROR,
-    title="The socket file is missing or not the user's",
-    why="When the file has been deleted, systemd listens on and nobody can reach it, until the socket unit "
-    "is restarted.",
-    reference="systemd.socket(5)",
-    after=("socket.enabled", "session.user_manager", "session.runtime_dir", "podman.missing"),
-)
-def socket_path(host: Host) -> Optional[Finding]:
-    path, found = host.need("socket")["path"], host.need("socket").get("status")
-    if found and "error" in found:
-        raise Skip(found["error"])
-    if found and found["uid"] == host.uid:
-        return None
-    seen = f"belongs to uid {found['uid']}" if found else "does not exist"
-    return Finding(
-        f"{path} {seen}.",
-        (f"{path}: {seen}",),
-        (
-            host.systemctl_user("stop podman.service podman.socket"),
-            f"rm -f {path}",
-            host.systemctl_user("start podman.socket"),
-        ),
-        RESTART_LOSS,
-    )
-
-
-@CHECKS.check(
-    "socket.ping",
-    ERROR,
-    title="Podman does not answer through its socket",
-    why="The runner gets 'Cannot connect to the Docker daemon'.",
-    reference="podman-system-service(1)",
-    after=(
-        "podman.missing",
-        "podman.fails",
-        "socket.enabled",
-        "socket.path",
-        "session.user_manager",
-        "session.runtime_dir",
-    ),
-)
-def socket_ping(host: Host) -> Optional[Finding]:
-    answer = host.need("socket.ping")
-    if answer["status"] == 200:
-        return None
-    path = host.need("socket")["path"]
-    seen = (
-        f"answers with status {answer['status']}" if answer["status"] else f"does not answer ({answer.get('reason')})"
-    )
-    return Finding(
-        f"{path} {seen}.",
-        (f"GET /_ping: {answer['status'] or answer.get('reason')}",),
-        (
-            host.systemctl_user("reset-failed podman.service podman.socket"),
-            host.systemctl_user("daemon-reload"),
-            host.systemctl_user("stop podman.service"),
-            host.systemctl_user("restart podman.socket"),
-        ),
-        RESTART_LOSS,
-    )
-
-
-@CHECKS.check(
-    "socket.api_version",
-    ERROR,
-    title="Podman speaks too old a version of the Docker API",
-    why="GitLab Runner 19.2 and later asks for API 1.40 at least.",
-    reference="moby client, GitLab Runner 19.2",
-    after=("podman.version_min",),
-)
-def api_version(host: Host) -> Optional[Finding]:
-    have = host.need("socket.ping.api_version")
-    if version(have) >= (1, 40):
-        return None
-    return Finding(
-        f"Podman offers API {have}; GitLab Runner needs 1.40.",
-        (f"GET /_ping: Api-Version {have}",),
-        (host.install("podman"), host.systemctl_user("stop podman.service")),
-    )
-
-
-@CHECKS.check(
-    "socket.service_root",
-    WARNING,
-    title="The Podman of root listens as well",
-    why="A job or a misconfigured runner that reaches that socket runs containers as root.",
-    reference="podman-system-service(1)",
-)
-def service_root(host: Host) -> Optional[Finding]:
-    state = host.need("units.podman_root.ActiveState")
-    if state != "active":
-        return None
-    return Finding(
-        "podman.socket of the system is active: /run/podman/podman.sock starts containers as root.",
-        ("systemctl show podman.socket: ActiveState=active",),
-        ("systemctl disable --now podman.socket",),
-    )
-
-
-@CHECKS.check(
-    "service.timeout",
-    WARNING,
-    title="podman.service kills its containers when it stops",
-    why="With the packaged KillMode=process only the API service ends when it has been idle. Any other "
-    "mode takes the containers with it.",
-    reference="containers/podman issue 7294",
-    after=("podman.missing",),
-)
-def service_timeout(host: Host) -> Optional[Finding]:
-    unit = host.need("user_units.service")
-    mode = unit.get("KillMode")
-    if unit.get("LoadState") != "loaded":
-        raise Skip("the user has no podman.service")
-    if mode == "process":
-        return None
-    return Finding(
-        f"podman.service of {host.user} has KillMode={mode}.",
-        (f"systemctl --user show podman.service: KillMode={mode} FragmentPath={unit.get('FragmentPath')}",),
-        (host.systemctl_user("revert podman.service"), host.systemctl_user("daemon-reload")),
-    )
-
-
-@CHECKS.check(
-    "api.409",
-    ERROR,
-    title="Containers could not be prepared: received 409 or 500",
-    why="'Unable to upgrade to tcp, received 409' (500 from Podman 5.3 on) hides why a container could not "
-    "be created. The cause is in the "
-    "journal of Podman's service.",
-    reference="Known Issue 'received 409', containers/podman issues 20179 and 19930",
-)
-def received_409(host: Host) -> Optional[Finding]:
-    lines = host.need("journal")["attach"]
-    if isinstance(lines, dict):
-        raise Skip(lines["error"])
-    causes = [
-        match.group(1)
-        for line in lines
-        for match in [re.search(r"preparing container \w+ for attach: (.*)", line)]
-        if match
-    ]
-    if not causes:
-        return None
-    cause = causes[-1]
-    hint, remedy = _explain(host, cause)
-    return Finding(
-        f"{len(causes)} containers could not be prepared in the last day, the last one because of: "
-        f"{cause.strip()[:200]}" + (f" ({hint})" if hint else ""),
-        tuple(causes[-3:]),
-        remedy,
-    )
-
-
-def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...]]:
-    look = f"journalctl _UID={host.uid} --since=-1h --grep='preparing container'"
-    path = re.search(r"((?:/[\w.@-]+)+)[^/]*: permission denied", cause, re.IGNORECASE)
-    if re.search("permission denied", cause, re.IGNORECASE):
-        target = path.group(1) if path else host.home
-        return "a directory on the way cannot be entered by the container's user", (
-            f"namei -l {target}",
-            f"chmod o+x {_outermost(target)}",
-        )
-    if "oom_score_adj" in cause:
-        return "crun 1.9 sets oom_score_adj where Podman before 4.7 may not", (host.install("crun", "podman"),)
-    if "keyring" in cause or "Disk quota" in cause:
-        return "the key quota of the user is used up", (
-            "sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=500000",
-        )
-    if "RLIMIT" in cause or "setrlimit" in cause:
-        return "the container asks for more than the hard limit", (
-            f"cat /proc/$(systemctl show --value -p MainPID user@{host.uid})/limits",
-        )
-    if "cgroup" in cause:
-        return "a cgroup controller is not delegated", (f"systemctl restart user@{host.uid}.service",)
-    return "", (look,)
-
-
-def _outermost(path: str) -> str:
-    return "/" + "/".join(path.split("/")[1:3])
 
 
 # --- the store ---
@@ -938,6 +693,261 @@ def quota(host: Host) -> Optional[Finding]:
     )
 
 
+@CHECKS.check(
+    "podman.fails",
+    ERROR,
+    title="Podman does not work at all",
+    why="When 'podman info' fails as the runner user, every job does.",
+    reference="podman-info(1)",
+    after=(
+        "podman.missing",
+        "userns.subuid_missing",
+        "userns.newuidmap",
+        "userns.clone_sysctl",
+        "userns.max",
+        "userns.apparmor",
+        "userns.store_foreign_ids",
+        "session.config_owner",
+        "session.linger",
+        "session.user_manager",
+        "session.runtime_dir",
+        "storage.fuse_needed",
+        "storage.dev_fuse",
+        "storage.db_mismatch",
+        "storage.boot_id",
+        "storage.wrong_mount",
+        "storage.stale_namespace",
+        "storage.quota",
+    ),
+)
+def podman_fails(host: Host) -> Optional[Finding]:
+    info = host.facts["podman"].get("info", {})
+    if not str(info.get("error", "")).startswith("podman info:"):
+        host.need("podman.info")
+        return None
+    return Finding(
+        f"'podman info' fails: {info['error'].partition(': ')[2]}",
+        tuple(_stderr(host)[-5:]),
+        (host.as_user("podman system migrate"), host.as_user("podman --log-level=debug info")),
+        "podman system migrate stops every running container of the user.",
+    )
+
+
+# --- the socket ---
+
+
+@CHECKS.check(
+    "socket.enabled",
+    ERROR,
+    title="The user's podman.socket is not enabled or not active",
+    why="GitLab Runner talks to Podman through this socket. It has to come up with the user's manager at each boot.",
+    variable="podman_user",
+    reference="podman-system-service(1)",
+    after=("podman.missing", "session.linger", "session.user_manager", "session.runtime_dir"),
+)
+def socket_enabled(host: Host) -> Optional[Finding]:
+    unit = host.need("user_units.socket")
+    enabled, active = unit.get("UnitFileState") or unit.get("LoadState"), unit.get("ActiveState")
+    if enabled == "enabled" and active == "active":
+        return None
+    return Finding(
+        f"podman.socket of {host.user} is {enabled} and {active}.",
+        (
+            f"systemctl --user show podman.socket: UnitFileState={enabled} ActiveState={active} "
+            f"Result={unit.get('Result')}",
+        ),
+        (
+            *((host.systemctl_user("unmask podman.socket"),) if enabled == "masked" else ()),
+            host.systemctl_user("reset-failed podman.socket podman.service"),
+            host.systemctl_user("enable --now podman.socket"),
+        ),
+    )
+
+
+@CHECKS.check(
+    "socket.path",
+    ERROR,
+    title="The socket file is missing or not the user's",
+    why="When the file has been deleted, systemd listens on and nobody can reach it, until the socket unit "
+    "is restarted.",
+    reference="systemd.socket(5)",
+    after=("podman.missing", "session.linger", "session.user_manager", "session.runtime_dir", "socket.enabled"),
+)
+def socket_path(host: Host) -> Optional[Finding]:
+    path, found = host.need("socket")["path"], host.need("socket").get("status")
+    if found and "error" in found:
+        raise Skip(found["error"])
+    if found and found["uid"] == host.uid:
+        return None
+    seen = f"belongs to uid {found['uid']}" if found else "does not exist"
+    return Finding(
+        f"{path} {seen}.",
+        (f"{path}: {seen}",),
+        (
+            host.systemctl_user("stop podman.service podman.socket"),
+            f"rm -f {path}",
+            host.systemctl_user("start podman.socket"),
+        ),
+        RESTART_LOSS,
+    )
+
+
+@CHECKS.check(
+    "socket.ping",
+    ERROR,
+    title="Podman does not answer through its socket",
+    why="The runner gets 'Cannot connect to the Docker daemon'.",
+    reference="podman-system-service(1)",
+    after=(
+        "podman.missing",
+        "podman.fails",
+        "socket.enabled",
+        "socket.path",
+        "session.linger",
+        "session.user_manager",
+        "session.runtime_dir",
+    ),
+)
+def socket_ping(host: Host) -> Optional[Finding]:
+    answer = host.need("socket.ping")
+    if answer["status"] == 200:
+        return None
+    path = host.need("socket")["path"]
+    seen = (
+        f"answers with status {answer['status']}" if answer["status"] else f"does not answer ({answer.get('reason')})"
+    )
+    return Finding(
+        f"{path} {seen}.",
+        (f"GET /_ping: {answer['status'] or answer.get('reason')}",),
+        (
+            host.systemctl_user("reset-failed podman.service podman.socket"),
+            host.systemctl_user("daemon-reload"),
+            host.systemctl_user("stop podman.service"),
+            host.systemctl_user("restart podman.socket"),
+        ),
+        RESTART_LOSS,
+    )
+
+
+@CHECKS.check(
+    "socket.api_version",
+    ERROR,
+    title="Podman speaks too old a version of the Docker API",
+    why="GitLab Runner 19.2 and later asks for API 1.40 at least.",
+    reference="moby client, GitLab Runner 19.2",
+    after=("podman.version_min",),
+)
+def api_version(host: Host) -> Optional[Finding]:
+    have = host.need("socket.ping.api_version")
+    if version(have) >= (1, 40):
+        return None
+    return Finding(
+        f"Podman offers API {have}; GitLab Runner needs 1.40.",
+        (f"GET /_ping: Api-Version {have}",),
+        (host.install("podman"), host.systemctl_user("stop podman.service")),
+    )
+
+
+@CHECKS.check(
+    "socket.service_root",
+    WARNING,
+    title="The Podman of root listens as well",
+    why="A job or a misconfigured runner that reaches that socket runs containers as root.",
+    reference="podman-system-service(1)",
+)
+def service_root(host: Host) -> Optional[Finding]:
+    state = host.need("units.podman_root.ActiveState")
+    if state != "active":
+        return None
+    return Finding(
+        "podman.socket of the system is active: /run/podman/podman.sock starts containers as root.",
+        ("systemctl show podman.socket: ActiveState=active",),
+        ("systemctl disable --now podman.socket",),
+    )
+
+
+@CHECKS.check(
+    "service.timeout",
+    WARNING,
+    title="podman.service kills its containers when it stops",
+    why="With the packaged KillMode=process only the API service ends when it has been idle. Any other "
+    "mode takes the containers with it.",
+    reference="containers/podman issue 7294",
+    after=("podman.missing",),
+)
+def service_timeout(host: Host) -> Optional[Finding]:
+    unit = host.need("user_units.service")
+    mode = unit.get("KillMode")
+    if unit.get("LoadState") != "loaded":
+        raise Skip("the user has no podman.service")
+    if mode == "process":
+        return None
+    return Finding(
+        f"podman.service of {host.user} has KillMode={mode}.",
+        (f"systemctl --user show podman.service: KillMode={mode} FragmentPath={unit.get('FragmentPath')}",),
+        (host.systemctl_user("revert podman.service"), host.systemctl_user("daemon-reload")),
+    )
+
+
+@CHECKS.check(
+    "api.409",
+    ERROR,
+    title="Containers could not be prepared: received 409 or 500",
+    why="'Unable to upgrade to tcp, received 409' (500 from Podman 5.3 on) hides why a container could not "
+    "be created. The cause is in the "
+    "journal of Podman's service.",
+    reference="Known Issue 'received 409', containers/podman issues 20179 and 19930",
+)
+def received_409(host: Host) -> Optional[Finding]:
+    lines = host.need("journal")["attach"]
+    if isinstance(lines, dict):
+        raise Skip(lines["error"])
+    causes = [
+        match.group(1)
+        for line in lines
+        for match in [re.search(r"preparing container \w+ for attach: (.*)", line)]
+        if match
+    ]
+    if not causes:
+        return None
+    cause = causes[-1]
+    hint, remedy = _explain(host, cause)
+    return Finding(
+        f"{len(causes)} containers could not be prepared in the last day, the last one because of: "
+        f"{cause.strip()[:200]}" + (f" ({hint})" if hint else ""),
+        tuple(causes[-3:]),
+        remedy,
+    )
+
+
+def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...]]:
+    look = f"journalctl _UID={host.uid} --since=-1h --grep='preparing container'"
+    path = re.search(r"((?:/[\w.@-]+)+)[^/]*: permission denied", cause, re.IGNORECASE)
+    if re.search("permission denied", cause, re.IGNORECASE):
+        target = path.group(1) if path else host.home
+        return "a directory on the way cannot be entered by the container's user", (
+            f"namei -l {target}",
+            f"chmod o+x {_outermost(target)}",
+        )
+    if "oom_score_adj" in cause:
+        return "crun 1.9 sets oom_score_adj where Podman before 4.7 may not", (host.install("crun", "podman"),)
+    if "keyring" in cause or "Disk quota" in cause:
+        return "the key quota of the user is used up", (
+            "sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=500000",
+        )
+    if "RLIMIT" in cause or "setrlimit" in cause:
+        return "the container asks for more than the hard limit", (
+            f"cat /proc/$(systemctl show --value -p MainPID user@{host.uid})/limits",
+        )
+    if "cgroup" in cause:
+        return "a cgroup controller is not delegated", (f"systemctl restart user@{host.uid}.service",)
+    return "", (look,)
+
+
+def _outermost(path: str) -> str:
+    return "/" + "/".join(path.split("/")[1:3])
+
+
 # --- a store on a tmpfs ---
 
 
@@ -1128,6 +1138,7 @@ def tmpfs_memlimit(host: Host) -> Optional[Finding]:
     applies="hosts with container storage on a tmpfs",
     variable="tmpfs_storage_path",
     reference="gitlab-org/gitlab-runner issue 29576",
+    after=("storage.wrong_mount", "storage.stale_namespace", "podman.fails"),
 )
 def helper_image(host: Host) -> Optional[Finding]:
     tmpfs = _tmpfs(host)
@@ -1476,10 +1487,7 @@ def low_ports(host: Host) -> Optional[Finding]:
     return Finding(
         f"config.toml has the runner listen on port {low[0]}, and users may open ports from {first} on.",
         (f"net.ipv4.ip_unprivileged_port_start: {first}", f"config.toml: port {low[0]}"),
-        (
-            f"echo 'net.ipv4.ip_unprivileged_port_start = {low[0]}' > /etc/sysctl.d/61-rootless-ports.conf",
-            "sysctl --load /etc/sysctl.d/61-rootless-ports.conf",
-        ),
+        set_sysctls({"net.ipv4.ip_unprivileged_port_start": str(low[0])}),
         severity=ERROR,
     )
 
@@ -1502,10 +1510,7 @@ def net_ping(host: Host) -> Optional[Finding]:
     return Finding(
         f"net.ipv4.ping_group_range is {value}, without the group {host.need('user.gid')} of {host.user}.",
         (f"/proc/sys/net/ipv4/ping_group_range: {value}",),
-        (
-            "echo 'net.ipv4.ping_group_range = 0 2147483647' > /etc/sysctl.d/61-rootless-ping.conf",
-            "sysctl --load /etc/sysctl.d/61-rootless-ping.conf",
-        ),
+        set_sysctls({"net.ipv4.ping_group_range": "0 2147483647"}),
     )
 
 
@@ -1622,17 +1627,22 @@ def prune_timer(host: Host) -> Optional[Finding]:
     prune = host.need("prune")
     if prune["timers"] or prune["crontabs"]:
         return None
+    user, folder = f"runuser -u {host.user} --", f"{host.home}/.config/systemd/user"
+    command = "podman image prune --all --force --filter until=168h"
+    service = ["[Unit]", "Description=Remove old images", "[Service]", "Type=oneshot", f"ExecStart={command}"]
+    timer = ["[Unit]", "Description=Remove old images", "[Timer]", "OnCalendar=daily", "Persistent=true"]
+    timer += ["[Install]", "WantedBy=timers.target"]
     return Finding(
         f"No timer and no cron job of {host.user} or of the system prunes images.",
         ("timers.target.wants: no prune timer",),
         (
-            host.as_user(
-                "systemd-run --user --quiet --unit=podman-image-prune --on-calendar=daily "
-                "--timer-property=Persistent=yes "
-                "podman image prune --all --force --filter until=168h"
-            ),
+            f"{user} mkdir -p {folder}",
+            f"printf '%s\\n' {' '.join(map(shlex.quote, service))} | {user} tee {folder}/podman-image-prune.service",
+            f"printf '%s\\n' {' '.join(map(shlex.quote, timer))} | {user} tee {folder}/podman-image-prune.timer",
+            host.systemctl_user("daemon-reload"),
+            host.systemctl_user("enable --now podman-image-prune.timer"),
         ),
-        "Images that no container uses and that are older than a week are deleted every day until the next reboot.",
+        "Images that no container uses and that are older than a week are deleted every day.",
     )
 
 

@@ -106,6 +106,9 @@ def unit_user(host: Host) -> Optional[Finding]:
     service = host.facts.get("service", "gitlab-runner")
     folder = f"/etc/systemd/system/{service}.service.d"
     lines = [
+        "[Unit]",
+        f"After=user@{host.uid}.service",
+        f"Wants=user@{host.uid}.service",
         "[Service]",
         f"User={host.user}",
         f"Group={host.user}",

@@ -1304,7 +1304,8 @@ def _days_left(path: str) -> Fact:
 def _host_volumes(docker: dict[str, Any]) -> list[str]:
     volumes = docker.get("volumes", [])
     parts = [volume.split(":") for volume in volumes if isinstance(volume, str)] if isinstance(volumes, list) else []
-    return [part[0] for part in parts if len(part) > 1 and part[0].startswith("/")]
+    # A socket among them has a check of its own.
+    return [part[0] for part in parts if len(part) > 1 and part[0].startswith("/") and not part[0].endswith(".sock")]
 
 
 def _conmons(uid: int) -> Iterator[dict[str, Any]]:

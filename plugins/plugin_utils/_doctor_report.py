@@ -185,7 +185,7 @@ pre { background: var(--code); border: 1px solid var(--line); border-radius: .4r
 .inside { padding: 0 0 .8rem 1rem; }
 .inside ul { margin: .3rem 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
 .loss { border-left: 4px solid var(--warning); padding-left: .6rem; overflow-wrap: anywhere; }
-@media (max-width: 40rem) { main { padding: .6rem; } .inside { padding-left: 0; } }
+@media (max-width: 40rem) { main { padding: .6rem; } .inside { padding-left: 0; } tbody th { max-width: 7rem; } }
 @media print { .scroll { max-height: none; } }
 </style>
 </head>
@@ -211,7 +211,10 @@ pre { background: var(--code); border: 1px solid var(--line); border-radius: .4r
 {% for host in hosts %}
 {% set number = loop.index %}
 <tr><th scope="row"><a href="#host-{{ number }}">{{ host.host }}</a></th>
-{% for column in columns %}
+{% if not host.reached %}
+<td class="dim" colspan="{{ columns | length }}">not reached</td>
+{% endif %}
+{% for column in columns if host.reached %}
 <td>
 {%- for entry in host.findings if entry.id == column.id -%}
 <a class="mark {{ entry.severity }}" href="#host-{{ number }}-{{ entry.id }}" title="{{ entry.summary }}"

@@ -1,0 +1,211 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import html.parser
+import os
+import shutil
+import subprocess
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.rootless.gitlab_runner.plugins.filter.doctor_html import FilterModule
+from ansible_collections.rootless.gitlab_runner.plugins.plugin_utils._doctor_report import (
+    fleet,
+    headline,
+    page,
+    printable,
+    selected,
+    table,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def finding(identifier="session.linger", severity="error", **changes):
+    return {
+        "id": identifier,
+        "severity": severity,
+        "title": "The runner user has no linger",
+        "summary": "Lingering is not enabled for gitlab-runner.",
+        "evidence": ["/var/lib/systemd/linger/gitlab-runner: does not exist"],
+        "remedy": ["loginctl enable-linger gitlab-runner"],
+        "loss": "",
+        "variable": "podman_user",
+        "reference": "loginctl(1)",
+        **changes,
+    }
+
+
+def result(*findings):
+    skipped = [{"id": "selinux.label", "reason": "SELinux is not enforcing"}]
+    return {"findings": list(findings), "skipped_checks": skipped, "passed_checks": ["user.missing", "net.tool"]}
+
+
+ATTACK = "</title></style></pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"{{7*7}}"
+HOSTILE = {
+    f"ci{ATTACK}": result(
+        finding(f"a.b{ATTACK}", ATTACK, summary=ATTACK, title=ATTACK, evidence=[ATTACK], remedy=[ATTACK], loss=ATTACK),
+        finding(summary=ATTACK, reference=ATTACK, variable=ATTACK),
+    ),
+    "javascript:alert(1)": {
+        "findings": ["not a finding", {}],
+        "skipped_checks": [ATTACK, {"id": ATTACK}],
+        "passed_checks": None,
+    },
+    "ci-3": {},
+}
+
+
+class Tags(html.parser.HTMLParser):
+    """Collects tags, attributes and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+# --- the terminal ---
+
+
+def test_table_prints_errors_first_with_commands_that_can_be_copied():
+    lines = table("ci-1", result(finding("net.ping", "info"), finding(remedy=["a " * 90])), width=60)
+    texts = [text for text, _colour in lines]
+    assert texts[0] == "ci-1: 1 error, 1 note (2 checks passed, 1 not made)"
+    assert [text.split()[0] for text in texts if text.startswith("  ") and text[2] != " "] == ["ERROR", "INFO"]
+    assert "            " + "a " * 90 in texts
+    assert lines[0][1] == "error"
+
+
+def test_table_leaves_out_what_is_less_severe():
+    texts = [text for text, _colour in table("ci-1", result(finding("net.ping", "info")), "warning")]
+    assert texts == ["ci-1: 1 note (2 checks passed, 1 not made)"]
+
+
+def test_table_of_a_healthy_host():
+    assert table("ci-1", result()) == [("ci-1: nothing to complain about (2 checks passed, 1 not made)", "ok")]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text())
+def test_nothing_that_a_host_says_reaches_the_terminal_as_a_command(text):
+    entry = finding(summary=text, remedy=[text], loss=text, variable=text)
+    for line, _colour in table(text, result(entry)):
+        assert line.isprintable() or all(
+            char.isprintable() or char in "\xa0\xad\u2003" or char.isspace() for char in line
+        )
+        assert "\x1b" not in line and "\n" not in line and "\u202e" not in line
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "\x9b31m", "\u202eabc", "\u2066", "\x00", "\x7f"])
+def test_printable_replaces_control_characters(text):
+    assert "\ufffd" in printable(text)
+
+
+def test_printable_keeps_other_scripts():
+    assert printable("höst ünïcode 日本") == "höst ünïcode 日本"
+
+
+def test_selected_orders_by_severity():
+    found = [finding("a.a", "info"), finding("b.b", "warning"), finding("c.c", "error")]
+    assert [entry["id"] for entry in selected(found, "warning")] == ["c.c", "b.b"]
+
+
+def test_headline_counts():
+    assert (
+        headline(result(finding(), finding("b.b"), finding("c.c", "warning")))
+        == "2 errors, 1 warning (2 checks passed, 1 not made)"
+    )
+
+
+# --- the page ---
+
+
+def test_fleet_has_the_worst_host_first_and_those_not_reached_before():
+    hosts = fleet(
+        {"good": result(), "bad": result(finding()), "gone": {}, "so-so": result(finding(severity="warning"))}
+    )
+    assert [host["host"] for host in hosts] == ["gone", "bad", "so-so", "good"]
+    assert [host["reached"] for host in hosts] == [False, True, True, True]
+
+
+def test_page_shows_what_is_wrong():
+    parsed = Tags(page({"ci-1": result(finding()), "ci-2": result()}, "2026-12-24"))
+    text = "".join(parsed.text)
+    for wanted in (
+        "ci-1",
+        "ci-2",
+        "2026-12-24",
+        "session.linger",
+        "loginctl enable-linger gitlab-runner",
+        "podman_user",
+    ):
+        assert wanted in text
+    assert parsed.tags.count("details") == 3
+    assert ("href", "#host-1-session.linger") in parsed.attributes and (
+        "id",
+        "host-1-session.linger",
+    ) in parsed.attributes
+
+
+def test_page_loads_and_runs_nothing():
+    parsed = Tags(page(HOSTILE))
+    assert {"script", "img", "link", "iframe", "object"} & set(parsed.tags) == set()
+    for name, value in parsed.attributes:
+        assert not name.startswith("on") and name not in ("src", "style", "action")
+        assert name != "href" or value.startswith("#")
+    assert "http://" not in page(HOSTILE) and "https://" not in page(HOSTILE)
+    assert "document.title='owned'" in "".join(parsed.text), "what the host said is shown as text"
+
+
+def test_findings_in_an_odd_form_do_not_keep_the_others_out():
+    text = "".join(Tags(page({**HOSTILE, "good": result(finding())})).text)
+    assert "Lingering is not enabled" in text and "could not be examined" in text
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_browser_runs_nothing_of_a_hostile_page(tmp_path):
+    path = tmp_path / "fleet.html"
+    path.write_text(page(HOSTILE))
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    command = [
+        BROWSER,
+        "--headless",
+        "--disable-gpu",
+        *sandbox,
+        f"--user-data-dir={tmp_path}/profile",
+        "--dump-dom",
+        path.as_uri(),
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    parsed = Tags(shown)
+    assert (
+        parsed.text[parsed.text.index(next(text for text in parsed.text if "CI hosts:" in text))]
+        == "CI hosts: 1 errors, 0 warnings"
+    )
+    assert "script" not in parsed.tags and "img" not in parsed.tags
+    assert "What the doctor found" in shown
+
+
+# --- the filter ---
+
+
+def test_filter():
+    render = FilterModule().filters()["doctor_html"]
+    assert render({"ci-1": result()}, "today").startswith("<!DOCTYPE html>")
+    for wrong in ([], "x", {"a": 1}):
+        with pytest.raises(AnsibleFilterError, match="dictionary of results"):
+            render(wrong)
