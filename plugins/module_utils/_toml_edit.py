@@ -81,6 +81,7 @@ class Editor:
         self.fold_case = fold_case
         self._inserts: list[tuple[int, int, int, str]] = []
         self._deletes: list[tuple[int, int]] = []
+        self._section_ends: set[int] = set()
         self._opened: set[int] = set()
         self._step, self._nest, self._blank = self._style(indent)
 
@@ -128,17 +129,24 @@ class Editor:
         return "".join(parts)
 
     def _joined_deletes(self) -> list[tuple[int, int]]:
-        deletes = _joined(self._deletes)
-        if deletes and deletes[-1][1] == len(self.source):
+        """The deletions in order and without overlap, with the blank lines that go with them."""
+        joined: list[tuple[int, int]] = []
+        for start, end in sorted(self._deletes):
+            if joined and start <= joined[-1][1]:
+                start, end = joined[-1][0], max(end, joined[-1][1])
+                joined.pop()
+            # Blank lines behind a section go with it if there are some before it; else they part what is left.
+            if end in self._section_ends and self._blank_before(start):
+                while end < len(self.source) and self._blank_line_at(end):
+                    end = self._line_after(end)
+            joined.append((start, end))
+        if joined and joined[-1][1] == len(self.source):
             # What ends the file takes the blank lines before it along.
-            start = deletes[-1][0]
-            while start > 0:
-                line_start = self.source.rfind("\n", 0, start - 1) + 1
-                if self.source[line_start:start].strip():
-                    break
-                start = line_start
-            deletes[-1] = (start, len(self.source))
-        return _joined(deletes)
+            start = joined.pop()[0]
+            while start > 0 and self._blank_before(start):
+                start = self.source.rfind("\n", 0, start - 1) + 1
+            joined.append((start, len(self.source)))
+        return joined
 
     def _on_own_line(self, insert: str, parts: list[str]) -> str:
         """Give inserted lines what they need before them: the end of the last line, a blank one if marked."""
@@ -309,10 +317,8 @@ class Editor:
 
     def _remove_section(self, section: Section) -> None:
         start, end = self._lead_start(section), self._own_end(section)
-        after = end
-        while after < len(self.source) and not self.source[after : self._line_after(after)].strip():
-            after = self._line_after(after)
-        self._delete(start, after)
+        self._section_ends.add(end)
+        self._delete(start, end)
 
     # ----------------------------------------------------------------------------------------------- adding
 
@@ -651,16 +657,6 @@ def _check_depth(wanted: Any, depth: int) -> None:
     elif isinstance(wanted, list):
         for value in wanted:
             _check_depth(value, depth + 1)
-
-
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def _events(

@@ -68,6 +68,11 @@ CASES = {
         {"t": None},
         "a = 1\n\n# of z\n[z]\nd = 1\n",
     ),
+    "remove a table, keep the blank line behind its group": (
+        "[t]\na = 1\n[t.u]\nb = 1\n\n[z]\n",
+        {"t": {"u": None}},
+        "[t]\na = 1\n\n[z]\n",
+    ),
     "remove the last table": ("a = 1\n\n[t]\nb = 1\n", {"t": None}, "a = 1\n"),
     "remove a table, keep the file's comment": ("# the file\n[t]\na = 1\n", {"t": None}, "# the file\n"),
     "keep a comment set off by blank lines": (
