@@ -65,6 +65,8 @@ except ImportError:
 
 # The oldest version that reads all that it should; older ones refuse some strings and lose some tables.
 TOMLKIT_MIN = (0, 8, 0)
+# Its time grows with the square of the length of a string; longer texts are not given to it.
+TOMLKIT_MAX_CHARACTERS = 250_000
 
 
 class Editor:
@@ -555,11 +557,11 @@ def edit(document: Document, wanted: Data, indent: str = "") -> str:
 def verify(text: str, wanted: Data) -> None:
     """Read a text that is about to be written with a second parser, and compare the data with what is wanted.
 
-    The second parser is Python's own (from 3.11), else tomlkit from TOMLKIT_MIN,
-    else the one of this file. Raises TomlError.
+    The second parser is Python's own (from 3.11 on), else tomlkit (from TOMLKIT_MIN on, for texts that are not too
+    long for it), else the collection's reader once more. Raises TomlError.
     """
     try:
-        data = _second_parser()(text.lstrip("\ufeff"))
+        data = _second_parser(len(text))(text.lstrip("\ufeff"))
     except Exception as error:
         raise TomlError(f"the edited text is not TOML for a second parser: {error}") from error
     if not same(without_empty(data), without_empty(wanted)):
@@ -597,10 +599,10 @@ def tomlkit_version() -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", tomlkit.__version__)[:3])
 
 
-def _second_parser() -> Callable[[str], Any]:
+def _second_parser(length: int) -> Callable[[str], Any]:
     if tomllib is not None:
         return tomllib.loads
-    if tomlkit_version() >= TOMLKIT_MIN:
+    if tomlkit_version() >= TOMLKIT_MIN and length <= TOMLKIT_MAX_CHARACTERS:
         return lambda text: _unwrapped(tomlkit.parse(text))
     return loads
 

@@ -124,6 +124,9 @@ seealso:
     link: https://docs.gitlab.com/runner/configuration/advanced-configuration/
 notes:
   - Keys are matched in any case, as GitLab Runner does it, and keep the case that they have in the file.
+  - The file has to be TOML 1.0 in UTF-8.
+  - Nothing besides Python 3.9 or later is needed on the host. Before the file is replaced, the new text is read by a
+    second parser, C(tomllib) of Python 3.11 or C(tomlkit) 0.8.0 or later, where there is one.
   - Durations that mean the same, such as C(60m) and C(1h0m0s), count as equal.
 """
 
