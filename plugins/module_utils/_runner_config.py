@@ -406,7 +406,7 @@ def prepare(
     request.acknowledge = acknowledge
     checker = Checker()
     schema = SCHEMA["runners"][0]
-    if lookup(settings, "runners") is not None:
+    if any(key.lower() == "runners" for key in settings):
         raise ConfigError("settings has the key 'runners': list the runners in the option runners")
     for key in ("name", "id", "state"):
         if lookup(defaults, key) is not None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-import stat
 import tempfile
 import time
 from typing import Any, Callable, Optional
@@ -168,7 +167,7 @@ def _replace(
 
 
 def _copy_ownership(path: str, target: str, descriptor: int) -> None:
-    """Give the temporary file the owner, the group and the mode of the file that it will replace."""
+    """Give the temporary file the owner and group of the file that it will replace; its mode stays 0600."""
     status = os.stat(target)
     try:
         os.fchown(descriptor, status.st_uid, status.st_gid)
@@ -177,7 +176,6 @@ def _copy_ownership(path: str, target: str, descriptor: int) -> None:
             f"{path} belongs to uid {status.st_uid} and gid {status.st_gid}, and uid {os.geteuid()}"
             " cannot keep that when it replaces the file. Run the task as root or as the owner (become)."
         ) from error
-    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
 
 
 def _set_attributes(module: Any, path: str, diff: Optional[dict[str, Any]], chattr: bool = True) -> bool:

@@ -48,6 +48,14 @@ def test_a_new_file_never_exists_with_a_loose_mode(make_module, tmp_path, monkey
     assert result["diff"]["before"] == "" and result["diff"]["after"] == "new\n"
 
 
+def test_the_temporary_file_is_private_even_beside_a_loose_file(make_module, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old\n")
+    path.chmod(0o644)
+    edit(make_module(), str(path), to(b"new\n"), validate='sh -c "test $(stat -c %a %s) = 600"')
+    assert mode_of(path) == 0o644 and path.read_bytes() == b"new\n"
+
+
 def test_default_mode_of_a_new_file(make_module, tmp_path):
     edit(make_module(), str(tmp_path / "file"), to(b""), default_mode=0o640)
     assert mode_of(tmp_path / "file") == 0o640
@@ -78,7 +86,7 @@ def test_tightened_mode_is_in_place_before_the_new_content(make_module, tmp_path
 
     monkeypatch.setattr(module, "atomic_move", watched_move)
     edit(module, str(path), to(b"secret\n"))
-    assert seen == [(0o644, 0o600)]
+    assert seen == [(0o600, 0o600)]
     assert mode_of(path) == 0o600
 
 

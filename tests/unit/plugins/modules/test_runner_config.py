@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import stat
 
 import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
 from ansible_collections.rootless.gitlab_runner.plugins.modules import runner_config
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 # As GitLab Runner writes it, with comments by hand.
 CONFIG = """\
@@ -197,9 +201,7 @@ def test_token_is_replaced(run, config):
 
 
 def test_token_is_kept(run, config):
-    result = run(
-        runners=[{"name": "rotated", "token": "glrt-dddddddddddddddddddd"}], token_update="on_create"
-    )
+    result = run(runners=[{"name": "rotated", "token": "glrt-dddddddddddddddddddd"}], token_update="on_create")
     assert config.read_text() == CONFIG and result["changed"] is False
     assert result["tokens_kept"] == ["rotated"]
 
@@ -217,6 +219,7 @@ def test_same_duration_is_no_change(run, config):
         ({"settings": {"concurrent": "four"}}, "concurrent has to be an integer, but is a string: four"),
         ({"settings": {"concurrent": 0}}, "at least 1"),
         ({"settings": {"runners": []}}, "option runners"),
+        ({"settings": {"Runners": None}}, "option runners"),
         ({"runners": [{"executor": "docker"}]}, "has no name"),
         ({"runners": [{"name": "a"}, {"name": "a"}]}, "listed twice"),
         ({"runners": [{"name": "new"}]}, "lacks url, token, executor"),
@@ -236,6 +239,27 @@ def test_two_runners_of_one_name(run, config):
     config.write_text(CONFIG.replace('"rotated"', '"build-1"'))
     result = run(settings={"concurrent": 2})
     assert "two [[runners]] have the name 'build-1', in line 11 and line 31" in result["msg"]
+
+
+SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=0x24F), min_size=6, max_size=20).filter(
+    lambda secret: not secret.startswith("$")
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(old=SECRETS, new=SECRETS, check_mode=st.booleans(), fails=st.booleans())
+def test_no_secret_in_any_output(run_module, config, old, new, check_mode, fails):
+    token, password = _toml.format_string(old), _toml.format_string(f"DB_PASSWORD={old}")
+    config.write_text(f'[[runners]]\nname = "new"\ntoken = {token}\nenvironment = [{password}]\n')
+    runner = {**NEW, "token": new, "environment": [f"DB_PASSWORD={new}"], "ssh": {"password": new}}
+    if fails:
+        runner["executor"] = None
+    result = run_module(runner_config, {"path": str(config), "runners": [runner]}, check_mode=check_mode)
+    assert bool(result.get("failed")) is fails
+    # What the test itself chose may be a part of the path or of a message, and is hidden there, too.
+    shown = json.dumps(result, ensure_ascii=False)
+    for secret in (old, new):
+        assert json.dumps(secret, ensure_ascii=False)[1:-1] not in shown
 
 
 def test_log_has_no_secret(run_module, config, monkeypatch):
