@@ -15,16 +15,19 @@ export CI_HOST_PLATFORMS ?= debian12 debian13
 export MOLECULE_COMMAND_BORDERS := false
 TESTBED := tests/support/testbed
 SCENARIOS ?= default
+JOBS ?= 2
 
-.PHONY: demo test lint unit e2e molecule bench clean setup
+.PHONY: demo test lint unit e2e molecule bench clean setup $(SCENARIOS:%=molecule-%)
 
 setup:
 	@tests/support/setup
 
 demo: setup
-	@$(TESTBED) run tests/support/demo
+	@mkdir -p .cache && $(TESTBED) run tests/support/demo
 
-test: lint unit e2e molecule
+# The hosts wait more than they work, so the parts run side by side; each prints what it has to say when it is done.
+test: setup
+	@$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync=target molecule lint unit e2e
 
 lint: setup
 	yamllint --strict .
@@ -41,9 +44,15 @@ unit: setup
 e2e: setup
 	pytest -q -p no:cacheprovider tests/e2e
 
-molecule: setup
-	@echo "Platforms: $(CI_HOST_PLATFORMS)"
-	for scenario in $(SCENARIOS); do $(TESTBED) run molecule test --scenario-name $$scenario || exit 1; done
+molecule: $(SCENARIOS:%=molecule-%)
+
+# The main job runs on all platforms; what goes deeper takes one of them.
+molecule-runner: export CI_HOST_PLATFORMS := $(firstword $(CI_HOST_PLATFORMS))
+molecule-storage molecule-doctor molecule-adopt: export CI_HOST_PLATFORMS := $(lastword $(CI_HOST_PLATFORMS))
+
+$(SCENARIOS:%=molecule-%): molecule-%: setup
+	@echo "Scenario $* on $(CI_HOST_PLATFORMS)"
+	$(TESTBED) run molecule test --scenario-name $*
 
 clean:
 	-$(TESTBED) remove
