@@ -265,7 +265,7 @@ def mapping_stale(host: Host) -> Optional[Finding]:
     "fails with 'permission denied'. "
     "Adding the old range again as a second line repairs that without a loss.",
     variable="userns_subid_start",
-    reference="podman-system-migrate(1), Known Issue 'changed subuid/subgid mapping'",
+    reference="podman-system-migrate(1)",
     after=("userns.subuid_missing",),
 )
 def store_foreign_ids(host: Host) -> Optional[Finding]:
@@ -461,7 +461,7 @@ def pasta_apparmor(host: Host) -> Optional[Finding]:
     if not denials:
         return None
     return Finding(
-        f"AppArmor denied pasta something {len(denials)} times in the last day.",
+        f"AppArmor denied pasta something in the last day ({len(denials)} lines in the journal).",
         tuple(denials[-3:]),
         (
             host.install("slirp4netns"),
@@ -500,8 +500,7 @@ def host_profile_attaches(host: Host) -> Optional[Finding]:
         {match.group(1) for line in ours for match in [re.search(r'profile="([\w./-]+)"', line)] if match}
     )
     return Finding(
-        f"AppArmor denied programs in containers something {len(ours)} times in the last day (profiles "
-        f"{', '.join(profiles)}).",
+        f"AppArmor denied programs in containers something in the last day (profiles {', '.join(profiles)}).",
         tuple(ours[-3:]),
         tuple(f"aa-disable {name}" for name in profiles),
         "The profile is off for the program of the host as well; a rule in /etc/apparmor.d/local/ is the finer way.",
@@ -730,8 +729,7 @@ def config_owner(host: Host) -> Optional[Finding]:
     if not foreign:
         return None
     return Finding(
-        f"{len(foreign)} paths in {host.home} do not belong to {host.user}: {foreign[0][0]} belongs to uid "
-        f"{foreign[0][1]}.",
+        f"Not everything in {host.home} belongs to {host.user}: {foreign[0][0]} belongs to uid {foreign[0][1]}.",
         tuple(f"{path}: uid {uid}" for path, uid in foreign[:5]),
         tuple(f"chown -h {host.user}: {path}" for path, _uid in foreign),
     )
@@ -904,7 +902,7 @@ def tasksmax(host: Host) -> Optional[Finding]:
     why="Programs of CentOS 6 and of its time call vsyscall, and die with a segmentation fault where the "
     "kernel has none.",
     applies="x86-64",
-    reference="Known Issue 'CentOS 6 containers does not work', moby issue 34301",
+    reference="moby/moby issue 34301",
 )
 def vsyscall(host: Host) -> Optional[Finding]:
     if host.need("kernel.machine") != "x86_64":

@@ -69,19 +69,12 @@ def packaged(host: Host) -> tuple[str, ...]:
 def podman_missing(host: Host) -> Optional[Finding]:
     if host.need("commands").get("podman"):
         return None
+    manager = host.get("units.user_manager.ActiveState") == "active"
+    enable = [host.systemctl_user(command) for command in ("daemon-reload", "enable --now podman.socket") if manager]
     return Finding(
         "There is no podman in PATH.",
         ("podman: not found",),
-        (
-            host.install(
-                "podman",
-                "uidmap:shadow-utils",
-                "dbus-user-session:dbus-daemon",
-                "netavark",
-                "aardvark-dns",
-                "crun",
-            ),
-        ),
+        (host.install("podman", "uidmap:shadow-utils", "netavark", "aardvark-dns", "crun"), *enable),
     )
 
 
@@ -693,261 +686,6 @@ def quota(host: Host) -> Optional[Finding]:
     )
 
 
-@CHECKS.check(
-    "podman.fails",
-    ERROR,
-    title="Podman does not work at all",
-    why="When 'podman info' fails as the runner user, every job does.",
-    reference="podman-info(1)",
-    after=(
-        "podman.missing",
-        "userns.subuid_missing",
-        "userns.newuidmap",
-        "userns.clone_sysctl",
-        "userns.max",
-        "userns.apparmor",
-        "userns.store_foreign_ids",
-        "session.config_owner",
-        "session.linger",
-        "session.user_manager",
-        "session.runtime_dir",
-        "storage.fuse_needed",
-        "storage.dev_fuse",
-        "storage.db_mismatch",
-        "storage.boot_id",
-        "storage.wrong_mount",
-        "storage.stale_namespace",
-        "storage.quota",
-    ),
-)
-def podman_fails(host: Host) -> Optional[Finding]:
-    info = host.facts["podman"].get("info", {})
-    if not str(info.get("error", "")).startswith("podman info:"):
-        host.need("podman.info")
-        return None
-    return Finding(
-        f"'podman info' fails: {info['error'].partition(': ')[2]}",
-        tuple(_stderr(host)[-5:]),
-        (host.as_user("podman system migrate"), host.as_user("podman --log-level=debug info")),
-        "podman system migrate stops every running container of the user.",
-    )
-
-
-# --- the socket ---
-
-
-@CHECKS.check(
-    "socket.enabled",
-    ERROR,
-    title="The user's podman.socket is not enabled or not active",
-    why="GitLab Runner talks to Podman through this socket. It has to come up with the user's manager at each boot.",
-    variable="podman_user",
-    reference="podman-system-service(1)",
-    after=("podman.missing", "session.linger", "session.user_manager", "session.runtime_dir"),
-)
-def socket_enabled(host: Host) -> Optional[Finding]:
-    unit = host.need("user_units.socket")
-    enabled, active = unit.get("UnitFileState") or unit.get("LoadState"), unit.get("ActiveState")
-    if enabled == "enabled" and active == "active":
-        return None
-    return Finding(
-        f"podman.socket of {host.user} is {enabled} and {active}.",
-        (
-            f"systemctl --user show podman.socket: UnitFileState={enabled} ActiveState={active} "
-            f"Result={unit.get('Result')}",
-        ),
-        (
-            *((host.systemctl_user("unmask podman.socket"),) if enabled == "masked" else ()),
-            host.systemctl_user("reset-failed podman.socket podman.service"),
-            host.systemctl_user("enable --now podman.socket"),
-        ),
-    )
-
-
-@CHECKS.check(
-    "socket.path",
-    ERROR,
-    title="The socket file is missing or not the user's",
-    why="When the file has been deleted, systemd listens on and nobody can reach it, until the socket unit "
-    "is restarted.",
-    reference="systemd.socket(5)",
-    after=("podman.missing", "session.linger", "session.user_manager", "session.runtime_dir", "socket.enabled"),
-)
-def socket_path(host: Host) -> Optional[Finding]:
-    path, found = host.need("socket")["path"], host.need("socket").get("status")
-    if found and "error" in found:
-        raise Skip(found["error"])
-    if found and found["uid"] == host.uid:
-        return None
-    seen = f"belongs to uid {found['uid']}" if found else "does not exist"
-    return Finding(
-        f"{path} {seen}.",
-        (f"{path}: {seen}",),
-        (
-            host.systemctl_user("stop podman.service podman.socket"),
-            f"rm -f {path}",
-            host.systemctl_user("start podman.socket"),
-        ),
-        RESTART_LOSS,
-    )
-
-
-@CHECKS.check(
-    "socket.ping",
-    ERROR,
-    title="Podman does not answer through its socket",
-    why="The runner gets 'Cannot connect to the Docker daemon'.",
-    reference="podman-system-service(1)",
-    after=(
-        "podman.missing",
-        "podman.fails",
-        "socket.enabled",
-        "socket.path",
-        "session.linger",
-        "session.user_manager",
-        "session.runtime_dir",
-    ),
-)
-def socket_ping(host: Host) -> Optional[Finding]:
-    answer = host.need("socket.ping")
-    if answer["status"] == 200:
-        return None
-    path = host.need("socket")["path"]
-    seen = (
-        f"answers with status {answer['status']}" if answer["status"] else f"does not answer ({answer.get('reason')})"
-    )
-    return Finding(
-        f"{path} {seen}.",
-        (f"GET /_ping: {answer['status'] or answer.get('reason')}",),
-        (
-            host.systemctl_user("reset-failed podman.service podman.socket"),
-            host.systemctl_user("daemon-reload"),
-            host.systemctl_user("stop podman.service"),
-            host.systemctl_user("restart podman.socket"),
-        ),
-        RESTART_LOSS,
-    )
-
-
-@CHECKS.check(
-    "socket.api_version",
-    ERROR,
-    title="Podman speaks too old a version of the Docker API",
-    why="GitLab Runner 19.2 and later asks for API 1.40 at least.",
-    reference="moby client, GitLab Runner 19.2",
-    after=("podman.version_min",),
-)
-def api_version(host: Host) -> Optional[Finding]:
-    have = host.need("socket.ping.api_version")
-    if version(have) >= (1, 40):
-        return None
-    return Finding(
-        f"Podman offers API {have}; GitLab Runner needs 1.40.",
-        (f"GET /_ping: Api-Version {have}",),
-        (host.install("podman"), host.systemctl_user("stop podman.service")),
-    )
-
-
-@CHECKS.check(
-    "socket.service_root",
-    WARNING,
-    title="The Podman of root listens as well",
-    why="A job or a misconfigured runner that reaches that socket runs containers as root.",
-    reference="podman-system-service(1)",
-)
-def service_root(host: Host) -> Optional[Finding]:
-    state = host.need("units.podman_root.ActiveState")
-    if state != "active":
-        return None
-    return Finding(
-        "podman.socket of the system is active: /run/podman/podman.sock starts containers as root.",
-        ("systemctl show podman.socket: ActiveState=active",),
-        ("systemctl disable --now podman.socket",),
-    )
-
-
-@CHECKS.check(
-    "service.timeout",
-    WARNING,
-    title="podman.service kills its containers when it stops",
-    why="With the packaged KillMode=process only the API service ends when it has been idle. Any other "
-    "mode takes the containers with it.",
-    reference="containers/podman issue 7294",
-    after=("podman.missing",),
-)
-def service_timeout(host: Host) -> Optional[Finding]:
-    unit = host.need("user_units.service")
-    mode = unit.get("KillMode")
-    if unit.get("LoadState") != "loaded":
-        raise Skip("the user has no podman.service")
-    if mode == "process":
-        return None
-    return Finding(
-        f"podman.service of {host.user} has KillMode={mode}.",
-        (f"systemctl --user show podman.service: KillMode={mode} FragmentPath={unit.get('FragmentPath')}",),
-        (host.systemctl_user("revert podman.service"), host.systemctl_user("daemon-reload")),
-    )
-
-
-@CHECKS.check(
-    "api.409",
-    ERROR,
-    title="Containers could not be prepared: received 409 or 500",
-    why="'Unable to upgrade to tcp, received 409' (500 from Podman 5.3 on) hides why a container could not "
-    "be created. The cause is in the "
-    "journal of Podman's service.",
-    reference="Known Issue 'received 409', containers/podman issues 20179 and 19930",
-)
-def received_409(host: Host) -> Optional[Finding]:
-    lines = host.need("journal")["attach"]
-    if isinstance(lines, dict):
-        raise Skip(lines["error"])
-    causes = [
-        match.group(1)
-        for line in lines
-        for match in [re.search(r"preparing container \w+ for attach: (.*)", line)]
-        if match
-    ]
-    if not causes:
-        return None
-    cause = causes[-1]
-    hint, remedy = _explain(host, cause)
-    return Finding(
-        f"{len(causes)} containers could not be prepared in the last day, the last one because of: "
-        f"{cause.strip()[:200]}" + (f" ({hint})" if hint else ""),
-        tuple(causes[-3:]),
-        remedy,
-    )
-
-
-def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...]]:
-    look = f"journalctl _UID={host.uid} --since=-1h --grep='preparing container'"
-    path = re.search(r"((?:/[\w.@-]+)+)[^/]*: permission denied", cause, re.IGNORECASE)
-    if re.search("permission denied", cause, re.IGNORECASE):
-        target = path.group(1) if path else host.home
-        return "a directory on the way cannot be entered by the container's user", (
-            f"namei -l {target}",
-            f"chmod o+x {_outermost(target)}",
-        )
-    if "oom_score_adj" in cause:
-        return "crun 1.9 sets oom_score_adj where Podman before 4.7 may not", (host.install("crun", "podman"),)
-    if "keyring" in cause or "Disk quota" in cause:
-        return "the key quota of the user is used up", (
-            "sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=500000",
-        )
-    if "RLIMIT" in cause or "setrlimit" in cause:
-        return "the container asks for more than the hard limit", (
-            f"cat /proc/$(systemctl show --value -p MainPID user@{host.uid})/limits",
-        )
-    if "cgroup" in cause:
-        return "a cgroup controller is not delegated", (f"systemctl restart user@{host.uid}.service",)
-    return "", (look,)
-
-
-def _outermost(path: str) -> str:
-    return "/" + "/".join(path.split("/")[1:3])
-
-
 # --- a store on a tmpfs ---
 
 
@@ -1086,13 +824,14 @@ def tmpfs_inodes(host: Host) -> Optional[Finding]:
     used = tmpfs["space"]["inodes_percent"]
     if used <= 90:
         return None
+    wanted = max(10 * tmpfs["space"]["inodes"], 2**20)
     return Finding(
         f"{used} % of the inodes of {tmpfs['path']} are in use.",
         (f"df -i {tmpfs['path']}: {used} %",),
         (
-            f"mount -o remount,nr_inodes=0 {tmpfs['path']}",
+            f"mount -o remount,nr_inodes={wanted} {tmpfs['path']}",
             *(
-                _fstab_line(tmpfs, "s/nr_inodes=[^,[:space:]]*/nr_inodes=0/")
+                _fstab_line(tmpfs, f"s/nr_inodes=[^,[:space:]]*/nr_inodes={wanted}/")
                 if "nr_inodes=" in (tmpfs["fstab"] or {}).get("options", "")
                 else ()
             ),
@@ -1125,35 +864,6 @@ def tmpfs_memlimit(host: Host) -> Optional[Finding]:
             *((f"runners[{index}].docker", "memory", None) for index, _runner in limited),
         ),
         "Jobs are not limited in memory any more.",
-    )
-
-
-@CHECKS.check(
-    "tmpfs.helper_image",
-    WARNING,
-    title="The store is empty and nothing may be pulled",
-    why="After a reboot a store on a tmpfs is empty. With pull_policy never, or without a registry, each "
-    "job fails until the images are "
-    "loaded again.",
-    applies="hosts with container storage on a tmpfs",
-    variable="tmpfs_storage_path",
-    reference="gitlab-org/gitlab-runner issue 29576",
-    after=("storage.wrong_mount", "storage.stale_namespace", "podman.fails"),
-)
-def helper_image(host: Host) -> Optional[Finding]:
-    tmpfs = _tmpfs(host)
-    never = [
-        runner for runner in host.docker_runners if runner.get("docker", {}).get("pull_policy") in ("never", ["never"])
-    ]
-    images = host.need("podman.info.images") if host.need("store")["exists"] else 0
-    if not never or images:
-        return None
-    image = str(never[0]["docker"].get("image", "IMAGE"))
-    action = "load --input IMAGE.tar" if image.startswith("localhost/") else f"pull {shlex.quote(image)}"
-    return Finding(
-        f"{tmpfs['path']} holds no image, and the runner {never[0].get('name')} never pulls one.",
-        (f"config.toml: {never[0].get('name')}: pull_policy = never", "podman info: 0 images"),
-        (host.as_user(f"podman {action}"),),
     )
 
 
@@ -1227,7 +937,7 @@ def net_backend(host: Host) -> Optional[Finding]:
     title="The default network does not exist",
     why="With CNI the network 'podman' is a file that can be lost: CNI network \"podman\" not found.",
     applies="the network backend CNI",
-    reference="Known Issue 'CNI network podman not found'",
+    reference="podman-network-create(1)",
 )
 def cni_podman_missing(host: Host) -> Optional[Finding]:
     if host.need("podman.info.network_backend") != "cni":
@@ -1537,6 +1247,292 @@ def net_dns(host: Host) -> Optional[Finding]:
     )
 
 
+@CHECKS.check(
+    "podman.fails",
+    ERROR,
+    title="Podman does not work at all",
+    why="When 'podman info' fails as the runner user, every job does.",
+    reference="podman-info(1)",
+    after=(
+        "podman.missing",
+        "userns.subuid_missing",
+        "userns.newuidmap",
+        "userns.clone_sysctl",
+        "userns.max",
+        "userns.apparmor",
+        "userns.store_foreign_ids",
+        "session.config_owner",
+        "session.linger",
+        "session.user_manager",
+        "session.runtime_dir",
+        "storage.fuse_needed",
+        "storage.dev_fuse",
+        "storage.db_mismatch",
+        "storage.boot_id",
+        "storage.wrong_mount",
+        "storage.stale_namespace",
+        "storage.quota",
+        "net.netavark_missing",
+        "net.tool",
+    ),
+)
+def podman_fails(host: Host) -> Optional[Finding]:
+    info = host.facts["podman"].get("info", {})
+    if not str(info.get("error", "")).startswith("podman info:"):
+        host.need("podman.info")
+        return None
+    return Finding(
+        f"'podman info' fails: {info['error'].partition(': ')[2]}",
+        tuple(_stderr(host)[-5:]),
+        (host.as_user("podman system migrate"), host.as_user("podman --log-level=debug info")),
+        "podman system migrate stops every running container of the user.",
+    )
+
+
+# --- the socket ---
+
+
+@CHECKS.check(
+    "socket.enabled",
+    ERROR,
+    title="The user's podman.socket is not enabled or not active",
+    why="GitLab Runner talks to Podman through this socket. It has to come up with the user's manager at each boot.",
+    variable="podman_user",
+    reference="podman-system-service(1)",
+    after=("podman.missing", "session.linger", "session.user_manager", "session.runtime_dir"),
+)
+def socket_enabled(host: Host) -> Optional[Finding]:
+    unit = host.need("user_units.socket")
+    enabled, active = unit.get("UnitFileState") or unit.get("LoadState"), unit.get("ActiveState")
+    if enabled == "enabled" and active == "active":
+        return None
+    return Finding(
+        f"podman.socket of {host.user} is {enabled} and {active}.",
+        (
+            f"systemctl --user show podman.socket: UnitFileState={enabled} ActiveState={active} "
+            f"Result={unit.get('Result')}",
+        ),
+        (
+            host.systemctl_user("daemon-reload"),
+            *((host.systemctl_user("unmask podman.socket"),) if enabled == "masked" else ()),
+            *((host.systemctl_user("reset-failed podman.socket"),) if active == "failed" else ()),
+            host.systemctl_user("enable --now podman.socket"),
+        ),
+    )
+
+
+@CHECKS.check(
+    "socket.path",
+    ERROR,
+    title="The socket file is missing or not the user's",
+    why="When the file has been deleted, systemd listens on and nobody can reach it, until the socket unit "
+    "is restarted.",
+    reference="systemd.socket(5)",
+    after=("podman.missing", "session.linger", "session.user_manager", "session.runtime_dir", "socket.enabled"),
+)
+def socket_path(host: Host) -> Optional[Finding]:
+    path, found = host.need("socket")["path"], host.need("socket").get("status")
+    if found and "error" in found:
+        raise Skip(found["error"])
+    if found and found["uid"] == host.uid:
+        return None
+    seen = f"belongs to uid {found['uid']}" if found else "does not exist"
+    return Finding(
+        f"{path} {seen}.",
+        (f"{path}: {seen}",),
+        (
+            host.systemctl_user("stop podman.service podman.socket"),
+            f"rm -f {path}",
+            host.systemctl_user("start podman.socket"),
+        ),
+        RESTART_LOSS,
+    )
+
+
+@CHECKS.check(
+    "socket.ping",
+    ERROR,
+    title="Podman does not answer through its socket",
+    why="The runner gets 'Cannot connect to the Docker daemon'.",
+    reference="podman-system-service(1)",
+    after=(
+        "podman.missing",
+        "podman.fails",
+        "socket.enabled",
+        "socket.path",
+        "session.linger",
+        "session.user_manager",
+        "session.runtime_dir",
+    ),
+)
+def socket_ping(host: Host) -> Optional[Finding]:
+    answer = host.need("socket.ping")
+    if answer["status"] == 200:
+        return None
+    path = host.need("socket")["path"]
+    seen = (
+        f"answers with status {answer['status']}" if answer["status"] else f"does not answer ({answer.get('reason')})"
+    )
+    return Finding(
+        f"{path} {seen}.",
+        (f"GET /_ping: {answer['status'] or answer.get('reason')}",),
+        (
+            host.systemctl_user("daemon-reload"),
+            host.systemctl_user("stop podman.service"),
+            host.systemctl_user("restart podman.socket"),
+        ),
+        RESTART_LOSS,
+    )
+
+
+@CHECKS.check(
+    "socket.api_version",
+    ERROR,
+    title="Podman speaks too old a version of the Docker API",
+    why="GitLab Runner 19.2 and later asks for API 1.40 at least.",
+    reference="moby client, GitLab Runner 19.2",
+    after=("podman.version_min",),
+)
+def api_version(host: Host) -> Optional[Finding]:
+    have = host.need("socket.ping.api_version")
+    if version(have) >= (1, 40):
+        return None
+    return Finding(
+        f"Podman offers API {have}; GitLab Runner needs 1.40.",
+        (f"GET /_ping: Api-Version {have}",),
+        (host.install("podman"), host.systemctl_user("stop podman.service")),
+    )
+
+
+@CHECKS.check(
+    "socket.service_root",
+    WARNING,
+    title="The Podman of root listens as well",
+    why="A job or a misconfigured runner that reaches that socket runs containers as root.",
+    reference="podman-system-service(1)",
+)
+def service_root(host: Host) -> Optional[Finding]:
+    state = host.need("units.podman_root.ActiveState")
+    if state != "active":
+        return None
+    return Finding(
+        "podman.socket of the system is active: /run/podman/podman.sock starts containers as root.",
+        ("systemctl show podman.socket: ActiveState=active",),
+        ("systemctl disable --now podman.socket",),
+    )
+
+
+@CHECKS.check(
+    "service.timeout",
+    WARNING,
+    title="podman.service kills its containers when it stops",
+    why="With the packaged KillMode=process only the API service ends when it has been idle. Any other "
+    "mode takes the containers with it.",
+    reference="containers/podman issue 7294",
+    after=("podman.missing",),
+)
+def service_timeout(host: Host) -> Optional[Finding]:
+    unit = host.need("user_units.service")
+    mode = unit.get("KillMode")
+    if unit.get("LoadState") != "loaded":
+        raise Skip("the user has no podman.service")
+    if mode == "process":
+        return None
+    return Finding(
+        f"podman.service of {host.user} has KillMode={mode}.",
+        (f"systemctl --user show podman.service: KillMode={mode} FragmentPath={unit.get('FragmentPath')}",),
+        (host.systemctl_user("revert podman.service"), host.systemctl_user("daemon-reload")),
+    )
+
+
+@CHECKS.check(
+    "api.409",
+    ERROR,
+    title="Containers could not be prepared: received 409 or 500",
+    why="'Unable to upgrade to tcp, received 409' (500 from Podman 5.3 on) hides why a container could not "
+    "be created. The cause is in the "
+    "journal of Podman's service.",
+    reference="containers/podman issues 20179 and 19930",
+)
+def received_409(host: Host) -> Optional[Finding]:
+    lines = host.need("journal")["attach"]
+    if isinstance(lines, dict):
+        raise Skip(lines["error"])
+    causes = [
+        match.group(1)
+        for line in lines
+        for match in [re.search(r"preparing container \w+ for attach: (.*)", line)]
+        if match
+    ]
+    if not causes:
+        return None
+    cause = causes[-1]
+    hint, remedy = _explain(host, cause)
+    return Finding(
+        f"Containers could not be prepared in the last day ({len(causes)}), the last one because of: "
+        f"{cause.strip()[:200]}" + (f" ({hint})" if hint else ""),
+        tuple(causes[-3:]),
+        remedy,
+    )
+
+
+def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...]]:
+    look = f"journalctl _UID={host.uid} --since=-1h --grep='preparing container'"
+    path = re.search(r"((?:/[\w.@-]+)+)[^/]*: permission denied", cause, re.IGNORECASE)
+    if re.search("permission denied", cause, re.IGNORECASE):
+        target = path.group(1) if path else host.home
+        return "a directory on the way cannot be entered by the container's user", (
+            f"namei -l {target}",
+            f"chmod o+x {_outermost(target)}",
+        )
+    if "oom_score_adj" in cause:
+        return "crun 1.9 sets oom_score_adj where Podman before 4.7 may not", (host.install("crun", "podman"),)
+    if "keyring" in cause or "Disk quota" in cause:
+        return "the key quota of the user is used up", (
+            "sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=500000",
+        )
+    if "RLIMIT" in cause or "setrlimit" in cause:
+        return "the container asks for more than the hard limit", (
+            f"cat /proc/$(systemctl show --value -p MainPID user@{host.uid})/limits",
+        )
+    if "cgroup" in cause:
+        return "a cgroup controller is not delegated", (f"systemctl restart user@{host.uid}.service",)
+    return "", (look,)
+
+
+def _outermost(path: str) -> str:
+    return "/" + "/".join(path.split("/")[1:3])
+
+
+@CHECKS.check(
+    "tmpfs.helper_image",
+    WARNING,
+    title="The store is empty and nothing may be pulled",
+    why="After a reboot a store on a tmpfs is empty. With pull_policy never, or without a registry, each "
+    "job fails until the images are "
+    "loaded again.",
+    applies="hosts with container storage on a tmpfs",
+    variable="tmpfs_storage_path",
+    reference="gitlab-org/gitlab-runner issue 29576",
+    after=("storage.wrong_mount", "storage.stale_namespace", "podman.fails"),
+)
+def helper_image(host: Host) -> Optional[Finding]:
+    tmpfs = _tmpfs(host)
+    never = [
+        runner for runner in host.docker_runners if runner.get("docker", {}).get("pull_policy") in ("never", ["never"])
+    ]
+    images = host.need("podman.info.images") if host.need("store")["exists"] else 0
+    if not never or images:
+        return None
+    image = str(never[0]["docker"].get("image", "IMAGE"))
+    action = "load --input IMAGE.tar" if image.startswith("localhost/") else f"pull {shlex.quote(image)}"
+    return Finding(
+        f"{tmpfs['path']} holds no image, and the runner {never[0].get('name')} never pulls one.",
+        (f"config.toml: {never[0].get('name')}: pull_policy = never", "podman info: 0 images"),
+        (host.as_user(f"podman {action}"),),
+    )
+
+
 # --- logs and leftovers ---
 
 
@@ -1607,7 +1603,7 @@ def conmon_orphans(host: Host) -> Optional[Finding]:
     if not orphans:
         return None
     return Finding(
-        f"{len(orphans)} conmon processes of {host.user} have no container, such as pid {orphans[0]['pid']}.",
+        f"conmon of {host.user} watches containers that are gone ({len(orphans)}), such as pid {orphans[0]['pid']}.",
         tuple(
             f"pid {entry['pid']}: container {entry['container'][:12]}, {entry['age']} s old" for entry in orphans[:5]
         ),
@@ -1654,7 +1650,7 @@ def prune_timer(host: Host) -> Optional[Finding]:
     "completes names that come "
     "through the Docker API to docker.io by itself, Podman 3 does not.",
     variable="podman_unqualified_search_registries",
-    reference="Known Issue 'short names', containers-registries.conf(5)",
+    reference="containers-registries.conf(5)",
     after=("podman.missing",),
 )
 def short_names(host: Host) -> Optional[Finding]:

@@ -260,7 +260,7 @@ def config_invalid(host: Host) -> Optional[Finding]:
     why="Without it no job reaches this host.",
     variable="runner_user",
     reference="systemctl(1)",
-    after=("runner.missing", "user.missing", "runner.config_perm", "runner.config_invalid"),
+    after=("runner.missing", "user.missing", "runner.unit_user", "runner.config_perm", "runner.config_invalid"),
 )
 def inactive(host: Host) -> Optional[Finding]:
     unit = _unit(host)
@@ -539,7 +539,7 @@ def privileged(host: Host) -> Optional[Finding]:
     "on the way must be open to "
     "others. Otherwise a job ends with 'received 409'.",
     variable="runner_runners",
-    reference="Known Issue 'received 409'",
+    reference="GitLab Runner: docker executor, volumes",
     after=("user.missing",),
 )
 def cache_perm(host: Host) -> Optional[Finding]:
@@ -685,7 +685,7 @@ def ca_helper(host: Host) -> Optional[Finding]:
     why="Programs in a job that fetch from hosts with a private certificate need the CA in the place where "
     "their image looks for it.",
     variable="runner_runners",
-    reference="Known Issue 'self-signed CA'",
+    reference="GitLab Runner: trusting TLS certificates in containers",
     after=("ca.helper",),
 )
 def ca_job(host: Host) -> Optional[Finding]:
@@ -729,7 +729,7 @@ def ca_job(host: Host) -> Optional[Finding]:
     title="Git does not check certificates",
     why="Whoever is between the host and GitLab can give jobs other sources, and gets their tokens.",
     variable="runner_runners",
-    reference="Known Issue 'self-signed CA'",
+    reference="git-config(1), http.sslVerify",
 )
 def git_ssl_no_verify(host: Host) -> Optional[Finding]:
     found = []

@@ -509,6 +509,7 @@ def space_facts(paths: Iterable[str]) -> Fact:
             data = os.statvfs(path)
             found[path] = {
                 "size": data.f_blocks * data.f_frsize,
+                "inodes": data.f_files,
                 "used_percent": round(100 * (1 - data.f_bavail / data.f_blocks)) if data.f_blocks else 0,
                 "inodes_percent": round(100 * (1 - data.f_favail / data.f_files)) if data.f_files else 0,
             }

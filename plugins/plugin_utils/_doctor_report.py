@@ -11,7 +11,6 @@ and lets the browser run nothing.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from typing import Any
 
@@ -22,7 +21,7 @@ SEVERITIES = ("error", "warning", "info")
 
 def printable(text: Any) -> str:
     """The text without characters that a terminal would obey."""
-    return re.sub(r"[^\x20-\x7e\xa0-\u200d\u2010-\u2027\u2030-\u2065\u206a-\ufdcf\ufdf0-\ufffd]", "\ufffd", str(text))
+    return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
 
 
 def selected(findings: list[dict[str, Any]], severity: str) -> list[dict[str, Any]]:

@@ -405,7 +405,7 @@ CASES: dict[str, list[Changes]] = {
         tmpfs(
             "rw",
             fstab="size=2G,uid=995,gid=995,nr_inodes=10k",
-            space={"size": 2**31, "used_percent": 3, "inodes_percent": 95},
+            space={"size": 2**31, "inodes": 10240, "used_percent": 3, "inodes_percent": 95},
         ),
     ],
     "tmpfs.memlimit": [{**tmpfs("rw"), **runner(memory="512m")}],

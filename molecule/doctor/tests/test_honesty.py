@@ -65,8 +65,9 @@ chown $U: $C /etc/gitlab-runner; chmod 0700 /etc/gitlab-runner; chmod 0600 $C; {
 chmod 4755 /usr/bin/newuidmap; chmod 0666 /dev/fuse /dev/net/tun; {RESTORE_FSTAB}
 loginctl enable-linger $U; systemctl restart user@$N.service
 {RESTORE_USER_CONFIG}; as systemctl --user unmask podman.socket; as systemctl --user enable --now podman.socket
-mountpoint -q $T || mount $T; mount -o remount,exec,size=2G,nr_inodes=0,huge=within_size $T
-{RESTORE_IDS}; as podman info >/dev/null || as podman system reset --force
+mountpoint -q $T || mount $T; mount -o remount,exec,size=2G,nr_inodes=2m,huge=within_size $T
+{RESTORE_IDS}
+[ "$(as podman info --format '{{{{.Store.GraphDriverName}}}}')" = overlay ] || as podman system reset --force
 {RESTORE_UNIT}; systemctl disable --now podman.socket; sysctl --quiet --system
 """
 OVERLAY = "printf '%s\\n' '[storage.options.overlay]'"
@@ -153,7 +154,7 @@ CASES = [
     ),
     Case(
         "storage.wrong_mount",
-        "as systemctl --user stop podman.socket podman.service; as podman system migrate; umount -l $T",
+        "as systemctl --user stop podman.service; as podman system migrate; umount -l $T",
     ),
     Case(
         "storage.stale_namespace",
@@ -203,7 +204,7 @@ CASES = [
     Case("net.ping", "sysctl -qw net.ipv4.ping_group_range='1 0'"),
     Case(
         "net.low_ports",
-        "sed -i '1i listen_address = \":443\"' $C",
+        "sed -i '/^listen_address/d; 1i listen_address = \":443\"' $C",
         f"{RESTORE_CONFIG}; rm /etc/sysctl.d/61-rootless-doctor.conf; sysctl -qw "
         "net.ipv4.ip_unprivileged_port_start=1024",
     ),
@@ -252,7 +253,7 @@ CASES = [
     Case(
         "socket.env_conflict",
         "printf '%s\\n' '[Service]' Environment=DOCKER_HOST=unix:///var/run/docker.sock > "
-        f"{DROPINS}/environment.conf; systemctl daemon-reload",
+        f"{DROPINS}/zz-environment.conf; systemctl daemon-reload",
         RESTORE_UNIT,
     ),
     Case(
@@ -397,7 +398,8 @@ def test_broken_named_and_put_right(host, case, clean, doctor, shell, image):
         assert case.id in after["passed_checks"]
         shell(f"set +e\n{case.clean_up}")
     except BaseException:
-        shell(f"set +e\n{case.clean_up}\n{RESTORE_ALL}")
+        shell(f"set +e\n{case.clean_up}\n{RESTORE_ALL}", check=False)
+        image()
         raise
 
 

@@ -44,7 +44,8 @@ def result(*findings):
     return {"findings": list(findings), "skipped_checks": skipped, "passed_checks": ["user.missing", "net.tool"]}
 
 
-ATTACK = "</title></style></pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"{{7*7}}"
+OWNED = "document.title='owned'"
+ATTACK = f"</title></style></pre><script>{OWNED}</script><img src=x onerror=\"{OWNED}\">'\"{{{{7*7}}}}"
 HOSTILE = {
     f"ci{ATTACK}": result(
         finding(f"a.b{ATTACK}", ATTACK, summary=ATTACK, title=ATTACK, evidence=[ATTACK], remedy=[ATTACK], loss=ATTACK),
@@ -101,10 +102,7 @@ def test_table_of_a_healthy_host():
 def test_nothing_that_a_host_says_reaches_the_terminal_as_a_command(text):
     entry = finding(summary=text, remedy=[text], loss=text, variable=text)
     for line, _colour in table(text, result(entry)):
-        assert line.isprintable() or all(
-            char.isprintable() or char in "\xa0\xad\u2003" or char.isspace() for char in line
-        )
-        assert "\x1b" not in line and "\n" not in line and "\u202e" not in line
+        assert line.isprintable()
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "\x9b31m", "\u202eabc", "\u2066", "\x00", "\x7f"])

@@ -1,0 +1,419 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import builtins
+import datetime
+import json
+import os
+import pwd
+import socket
+import struct
+import threading
+
+import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _host_facts as host_facts
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import run
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor_checks import CHECKS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+# --- parsers ---
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("alice:100000:65536\n", [{"owner": "alice", "start": 100000, "count": 65536}]),
+        ("995:1:2\n# x\n\nbad:line\nbob:x:1\n", [{"owner": "995", "start": 1, "count": 2}]),
+    ],
+)
+def test_parse_subids(text, expected):
+    assert host_facts.parse_subids(text) == expected
+
+
+def test_parse_properties():
+    assert host_facts.parse_properties("A=1\nB=x=y\n\nA=2\n") == [{"A": "1", "B": "x=y"}, {"A": "2"}]
+
+
+MOUNTINFO = r"""
+22 1 253:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro
+30 22 0:40 / /srv rw,nodev shared:2 - tmpfs tmpfs rw,size=2097152k,huge=within_size
+31 30 0:41 / /srv/with\040blank rw - tmpfs x\040y rw
+32 22 0:42 / /srv rw,nosuid - xfs /dev/sdb rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "fstype", "target"),
+    [
+        ("/", "ext4", "/"),
+        ("/srvx", "ext4", "/"),
+        ("/srv/a", "xfs", "/srv"),
+        ("/srv/with blank/a", "tmpfs", "/srv/with blank"),
+    ],
+)
+def test_mount_of(path, fstype, target):
+    mount = host_facts.mount_of(host_facts.parse_mounts(MOUNTINFO), path)
+    assert (mount["fstype"], mount["target"]) == (fstype, target)
+
+
+def test_parse_mounts_joins_options():
+    assert host_facts.parse_mounts(MOUNTINFO)[1]["options"] == "rw,nodev,size=2097152k,huge=within_size"
+    assert host_facts.parse_mounts(MOUNTINFO)[2]["source"] == "x y"
+
+
+def test_parse_fstab():
+    text = "# comment\nUUID=1 / ext4 defaults 0 1\n\ntmpfs /mnt/a\\040b tmpfs size=1g,uid=995 0 0 # note\nbroken\n"
+    assert host_facts.parse_fstab(text) == [
+        {"target": "/", "fstype": "ext4", "options": "defaults", "line": 2},
+        {"target": "/mnt/a b", "fstype": "tmpfs", "options": "size=1g,uid=995", "line": 4},
+    ]
+
+
+def test_parse_routes():
+    text = (
+        "Iface Destination Gateway Flags RefCnt Use Metric Mask\n"
+        "eth0 00000000 0100580A 0003 0 0 0 00000000\n"
+        "eth0 0000580A 00000000 0001 0 0 0 0000FFFF\n"
+    )
+    assert host_facts.parse_routes(text) == ["10.88.0.0/16 eth0"]
+
+
+def test_parse_resolv():
+    assert host_facts.parse_resolv("search x\nnameserver 127.0.0.53\nnameserver\n nameserver 1\nnameserver ::1\n") == [
+        "127.0.0.53",
+        "::1",
+    ]
+
+
+TOML = '''\
+concurrent = 4
+[session_server]
+  listen_address = ":8093"
+[[runners]] # first
+  name = "one"
+  text = """
+[not.a.table]
+key = 1
+"""
+  [runners.docker]
+    "quoted key" = 1
+    volumes = [
+      "a",
+      { b = 1 },
+    ]
+    after = 2
+    [[runners.docker.services]]
+      name = "s1"
+    [[runners.docker.services]]
+      name = "s2"
+[[runners]]
+name = "two"
+[runners.docker]
+host = "x"
+  [[runners.docker.services]]
+  name = "s3"
+'''
+
+
+def test_toml_lines():
+    lines = host_facts.toml_lines(TOML)
+    assert {
+        key: lines[key] for key in ("concurrent", "session_server.listen_address", "runners[0].name", "[runners[1]]")
+    } == {
+        "concurrent": 1,
+        "session_server.listen_address": 3,
+        "runners[0].name": 5,
+        "[runners[1]]": 21,
+    }
+    assert lines["runners[0].docker.after"] == 16
+    assert lines["runners[1].docker.host"] == 24
+    assert lines["runners[0].docker.quoted key"] == 11
+    assert lines["runners[0].docker.services[1].name"] == 20
+    assert lines["runners[1].docker.services[0].name"] == 26
+    assert "runners[0].docker.volumes" not in lines and not any("not" in key or key.endswith(".key") for key in lines)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet="[].\"'=# \nabc{}1", max_size=200))
+def test_toml_lines_takes_anything(text):
+    lines = host_facts.toml_lines(text)
+    assert all(1 <= number <= len(text.splitlines()) for number in lines.values())
+
+
+@pytest.mark.parametrize("missing", [(), ("tomllib",), ("tomllib", "tomlkit", "tomli")])
+def test_parse_toml_with_what_there_is(monkeypatch, missing):
+    real = host_facts.importlib.import_module
+
+    def fake(name):
+        if name in missing:
+            raise ImportError(name)
+        return real(name)
+
+    monkeypatch.setattr(host_facts.importlib, "import_module", fake)
+    if len(missing) == 3:
+        with pytest.raises(host_facts.HostError, match="python3-tomlkit"):
+            host_facts.parse_toml("a = 1")
+    else:
+        assert host_facts.parse_toml("a = 1\nb = 2024-01-01")["a"] == 1
+        with pytest.raises(host_facts.HostError, match="is not valid TOML"):
+            host_facts.parse_toml("a = = 1")
+
+
+SECRET_CONFIG = {
+    "concurrent": 3,
+    "sentry_dsn": "https://key@sentry.example.com",
+    "listen_address": ":9252",
+    "runners": [
+        {
+            "name": "one",
+            "url": "https://user:hunter2@gitlab.example.com",
+            "token": "glrt-verysecrettoken",
+            "executor": "docker",
+            "environment": ["PASSWORD=hunter2", "FF_NETWORK_PER_BUILD=1", "GIT_SSL_NO_VERIFY=true"],
+            "pre_build_script": "export TOKEN=hunter2",
+            "cache": {"s3": {"SecretKey": "hunter2"}},
+            "docker": {
+                "image": "alpine",
+                "host": "unix:///x",
+                "services": [{"name": "redis", "environment": ["P=hunter2"]}, "odd"],
+                "auth": "hunter2",
+            },
+        },
+        "odd",
+        {"docker": "odd", "environment": [1]},
+    ],
+}
+
+
+def test_public_config_keeps_secrets_on_the_host():
+    text = json.dumps(host_facts.redact(host_facts.public_config(SECRET_CONFIG)))
+    assert "hunter2" not in text and "verysecret" not in text and "key@" not in text
+    public = host_facts.public_config(SECRET_CONFIG)
+    assert public["runners"][0]["environment"] == ["PASSWORD", "FF_NETWORK_PER_BUILD=1", "GIT_SSL_NO_VERIFY=true"]
+    assert public["runners"][0]["docker"]["services"] == ["redis"]
+    assert public["listen"] == [":9252"] and public["concurrent"] == 3
+
+
+@pytest.mark.parametrize("parsed", [{}, {"runners": 1}, {"runners": ["x"]}, {"session_server": 3}])
+def test_public_config_takes_anything(parsed):
+    assert host_facts.public_config(parsed)["runners"] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "glrt-abcdefghij0123",
+        "glrtr-abcdefghij",
+        "GR1348941abcdefgh",
+        "glpat-abcdefghijk",
+        "https://a:secretpass@host/x",
+    ],
+)
+def test_redact(text):
+    assert "abcdefgh" not in host_facts.redact({"a": [f"x {text} y"]})["a"][0]
+    assert "secretpass" not in host_facts.redact(text)
+
+
+def test_redact_leaves_other_text():
+    assert host_facts.redact(["glibc-2.36", "gitlab-runner", 1, None]) == ["glibc-2.36", "gitlab-runner", 1, None]
+
+
+def test_has_capability():
+    data = struct.pack("<IIIII", 0x02000001, 1 << 7, 0, 0, 0)
+    assert host_facts.has_capability(data, 7) and not host_facts.has_capability(data, 6)
+    assert not host_facts.has_capability(b"", 7)
+    assert not host_facts.has_capability(struct.pack("<IIIII", 0x02000000, 1 << 7, 0, 0, 0), 7)
+
+
+# --- gathering ---
+
+
+def test_a_command_that_hangs_is_given_up():
+    with pytest.raises(host_facts.HostError, match="took more than 0.1 seconds"):
+        host_facts.execute(["sleep", "5"], timeout=0.1)
+
+
+def test_a_command_that_does_not_exist():
+    with pytest.raises(host_facts.HostError, match="cannot be run"):
+        host_facts.execute(["/does/not/exist"])
+
+
+def test_nearest(tmp_path):
+    assert host_facts._nearest(str(tmp_path / "a/b/c")) == str(tmp_path)
+
+
+def test_walk_does_not_follow_links(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/loop").symlink_to(tmp_path)
+    assert list(host_facts._walk(str(tmp_path), 5)) == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a/loop")]
+
+
+def test_days_left(tmp_path):
+    cryptography = pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    assert cryptography
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ca")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=10, hours=1))
+    path = tmp_path / "ca.crt"
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    assert host_facts._days_left(str(path)) == 10
+
+
+def test_something_that_is_no_certificate(tmp_path):
+    path = tmp_path / "ca.crt"
+    path.write_text("x")
+    assert "is not a certificate" in host_facts.guarded(host_facts._days_left, str(path))["error"]
+
+
+@pytest.fixture
+def gatherer(tmp_path):
+    gatherer = host_facts.Gatherer(ME, str(tmp_path / "config.toml"), "no-such-service")
+    gatherer.user()
+    gatherer.account.home = str(tmp_path)
+    gatherer.account.runtime_dir = str(tmp_path / "run")
+    return gatherer
+
+
+@pytest.mark.parametrize(
+    ("conf", "expected"),
+    [
+        ("", "{home}/.local/share/containers/storage"),
+        ('graphroot = "/srv/x/"', "/srv/x"),
+        ('rootless_storage_path = "$HOME/store"', "{home}/store"),
+        ('graphroot = "/srv/x"\nrootless_storage_path = "/srv/y"', "/srv/x"),
+        ('rootless_storage_path = "/srv/${UID}/store"', "/srv/{uid}/store"),
+    ],
+)
+def test_where_the_store_is(gatherer, tmp_path, conf, expected):
+    path = tmp_path / ".config/containers/storage.conf"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"[storage]\n{conf}\n")
+    store = gatherer.store()
+    assert store["graph_root"] == expected.format(home=tmp_path, uid=os.geteuid())
+    assert store["exists"] is False
+
+
+def test_podman_is_not_asked_where_there_is_no_store(gatherer, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(gatherer.account, "run", lambda *command, **options: asked.append(command))
+    monkeypatch.setattr(host_facts, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(gatherer, "_podman_version", lambda path: "5.4.2")
+    fact = gatherer.podman(gatherer.store())
+    assert asked == []
+    assert fact["version"] == "5.4.2" and "asking Podman would create one" in fact["info"]["error"]
+
+
+def test_a_store_is_recognised_by_what_podman_puts_there(gatherer, tmp_path):
+    root = tmp_path / ".local/share/containers/storage"
+    (root / "overlay").mkdir(parents=True)
+    (root / "overlay/.has-mount-program").write_text("true")
+    (root / "libpod").mkdir()
+    (root / "libpod/bolt_state.db").touch()
+    store = gatherer.store()
+    assert (store["exists"], store["drivers"], store["mount_program"], store["boltdb"]) == (
+        True,
+        ["overlay"],
+        "true",
+        True,
+    )
+
+
+def test_ping(gatherer, tmp_path):
+    path = str(tmp_path / "sock")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+
+    def answer():
+        connection, _address = server.accept()
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: 2\r\n\r\nOK")
+        connection.close()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    assert gatherer._ping(path, os.geteuid()) == {"status": 200, "api_version": "1.41"}
+    thread.join()
+    server.close()
+    assert gatherer._ping(path, os.geteuid())["status"] == 0
+
+
+def test_a_configuration_with_all_sorts_of_errors(gatherer, tmp_path):
+    path = tmp_path / "config.toml"
+    assert host_facts.guarded(gatherer._config)["error"] == f"{path} does not exist"
+    path.write_text("a = ")
+    assert host_facts.guarded(gatherer._config)["error"].startswith(f"{path} is not valid TOML")
+    path.write_text('concurrent = 2\n[[runners]]\nname = "a"\ntoken = "glrt-verysecrettoken"\n')
+    config = gatherer._config()
+    assert config["concurrent"] == 2 and config["lines"]["runners[0].token"] == 4
+    assert "verysecret" not in json.dumps(config)
+
+
+def test_this_machine_without_the_user():
+    facts = host_facts.Gatherer("no-such-user", "/does/not/exist/config.toml", "no-such-service").facts()
+    json.dumps(facts)
+    result = run(CHECKS, facts)
+    assert result["findings"][0]["id"] == "user.missing"
+    assert not any("could not be judged" in entry["reason"] for entry in result["skipped_checks"]), result[
+        "skipped_checks"
+    ]
+
+
+def test_this_machine_with_any_user():
+    facts = host_facts.Gatherer(ME, "/does/not/exist/config.toml", "no-such-service").facts()
+    json.dumps(facts)
+    result = run(CHECKS, facts)
+    assert not any("could not be judged" in entry["reason"] for entry in result["skipped_checks"]), result[
+        "skipped_checks"
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("user", ["nobody", "root", "no-such-user"])
+def test_this_machine_without_a_right(user):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # Nothing of pytest may run in the child, whatever happens.
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            report = run(CHECKS, host_facts.Gatherer(user, "/etc/shadow", "no-such-service").facts())
+            os.write(writer, json.dumps([entry["reason"] for entry in report["skipped_checks"]]).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        reasons = json.loads(stream.read())
+    os.waitpid(child, 0)
+    assert reasons and not any("could not be judged" in reason for reason in reasons), reasons
+
+
+def test_nothing_is_written(gatherer, monkeypatch, tmp_path):
+    """Every file that is opened is opened for reading."""
+    real = builtins.open
+
+    def watch(path, mode="r", *arguments, **options):
+        assert mode in ("r", "rb"), f"{path} was opened with mode {mode}"
+        return real(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "open", watch)
+    before = sorted(os.listdir(tmp_path))
+    gatherer.facts()
+    assert sorted(os.listdir(tmp_path)) == before
