@@ -88,15 +88,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "runners.shell": ("bash", "sh", "cmd", "pwsh", "powershell", ""),
     "runners.cache.Type": ("s3", "gcs", "azure"),
     "runners.cache.s3.AuthenticationType": ("access-key", "iam"),
-    "runners.cache.s3.ServerSideEncryption": (
-        "",
-        "S3",
-        "AES256",
-        "KMS",
-        "aws:kms",
-        "DSSE-KMS",
-        "aws:kms:dsse",
-    ),
+    "runners.cache.s3.ServerSideEncryption": ("", "S3", "AES256", "KMS", "aws:kms", "DSSE-KMS", "aws:kms:dsse"),
     "runners.docker.allowed_pull_policies": ("always", "if-not-present", "never"),
     "runners.docker.pull_policy": ("always", "if-not-present", "never"),
     "runners.docker.isolation": ("", "default", "process", "hyperv"),
@@ -118,11 +110,7 @@ DEPRECATED: dict[str, str] = {
 }
 SCHEMA: dict[str, Any] = {
     "listen_address": "string",
-    "session_server": {
-        "listen_address": "string",
-        "advertise_address": "string",
-        "session_timeout": "integer",
-    },
+    "session_server": {"listen_address": "string", "advertise_address": "string", "session_timeout": "integer"},
     "labels": "map of string",
     "concurrent": "integer",
     "check_interval": "integer",
@@ -174,11 +162,7 @@ SCHEMA: dict[str, Any] = {
             "shell": "string",
             "custom_build_dir": {"enabled": "boolean"},
             "referees": {
-                "metrics": {
-                    "prometheus_address": "string",
-                    "query_interval": "integer",
-                    "queries": "array of string",
-                }
+                "metrics": {"prometheus_address": "string", "query_interval": "integer", "queries": "array of string"}
             },
             "cache": {
                 "Type": "string",
@@ -496,11 +480,7 @@ SCHEMA: dict[str, Any] = {
                                     "label_selector": {
                                         "match_labels": "map of string",
                                         "match_expressions": [
-                                            {
-                                                "key": "string",
-                                                "operator": "string",
-                                                "values": "array of string",
-                                            }
+                                            {"key": "string", "operator": "string", "values": "array of string"}
                                         ],
                                     },
                                     "namespaces": "array of string",
@@ -508,11 +488,7 @@ SCHEMA: dict[str, Any] = {
                                     "namespace_selector": {
                                         "match_labels": "map of string",
                                         "match_expressions": [
-                                            {
-                                                "key": "string",
-                                                "operator": "string",
-                                                "values": "array of string",
-                                            }
+                                            {"key": "string", "operator": "string", "values": "array of string"}
                                         ],
                                     },
                                     "match_label_keys": "array of string",
@@ -549,11 +525,7 @@ SCHEMA: dict[str, Any] = {
                                     "label_selector": {
                                         "match_labels": "map of string",
                                         "match_expressions": [
-                                            {
-                                                "key": "string",
-                                                "operator": "string",
-                                                "values": "array of string",
-                                            }
+                                            {"key": "string", "operator": "string", "values": "array of string"}
                                         ],
                                     },
                                     "namespaces": "array of string",
@@ -561,11 +533,7 @@ SCHEMA: dict[str, Any] = {
                                     "namespace_selector": {
                                         "match_labels": "map of string",
                                         "match_expressions": [
-                                            {
-                                                "key": "string",
-                                                "operator": "string",
-                                                "values": "array of string",
-                                            }
+                                            {"key": "string", "operator": "string", "values": "array of string"}
                                         ],
                                     },
                                     "match_label_keys": "array of string",
@@ -775,9 +743,7 @@ SCHEMA: dict[str, Any] = {
                     },
                 },
                 "priority_class_name": "string",
-                "pod_spec": [
-                    {"name": "string", "patch_path": "string", "patch": "string", "patch_type": "string"}
-                ],
+                "pod_spec": [{"name": "string", "patch_path": "string", "patch": "string", "patch_type": "string"}],
                 "logs_base_dir": "string",
                 "scripts_base_dir": "string",
                 "print_pod_warning_events": "boolean",
@@ -877,11 +843,7 @@ SCHEMA: dict[str, Any] = {
                         "use_external_addr": "boolean",
                     },
                 },
-                "state_storage": {
-                    "enabled": "boolean",
-                    "dir": "string",
-                    "keep_instance_with_acquisitions": "boolean",
-                },
+                "state_storage": {"enabled": "boolean", "dir": "string", "keep_instance_with_acquisitions": "boolean"},
                 "instance_operation_time_buckets": "array of float",
                 "instance_creation_time_buckets": "array of float",
                 "instance_is_running_time_buckets": "array of float",
