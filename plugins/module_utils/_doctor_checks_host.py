@@ -32,8 +32,8 @@ NEEDED_IDS = 65536
     "user.missing",
     ERROR,
     title="The runner user does not exist",
-    why="Everything on a rootless CI host belongs to one ordinary system user: the runner service, Podman, "
-    "and the containers.",
+    why="Everything on a rootless CI host belongs to one ordinary system user: the runner service, Podman, and the "
+    "containers.",
     variable="rootless_user",
     reference="useradd(8)",
 )
@@ -82,8 +82,8 @@ def migrate(host: Host) -> tuple[str, ...]:
 
 
 MIGRATE_LOSS = (
-    "podman system migrate stops every running container of the user: jobs that run fail. Wait for them or "
-    "stop the runner first."
+    "podman system migrate stops every running container of the user: jobs that run fail. Wait for them or stop the "
+    "runner first."
 )
 
 
@@ -95,9 +95,9 @@ def describe(entries: list[dict[str, Any]]) -> str:
     "userns.subuid_missing",
     ERROR,
     title="The runner user has no subordinate ids",
-    why="Without a range Podman can map one user only: images with files of other users cannot be "
-    "unpacked, and no process in a "
-    "container can have another user. useradd --system, which GitLab's package uses, does not allocate one.",
+    why="Without a range Podman can map one user only: images with files of other users cannot be unpacked, and no "
+    "process in a container can have another user. useradd --system, which GitLab's package uses, does not "
+    "allocate one.",
     applies="every release, above all users made by useradd --system",
     variable="userns_subid_count",
     reference="subuid(5), Podman troubleshooting 10",
@@ -129,8 +129,8 @@ def subuid_size(host: Host) -> Optional[Finding]:
     if not short:
         return None
     return Finding(
-        f"{host.user} has {' and '.join(f'{sums[kind]} ids in /etc/{kind}' for kind in short)}; containers "
-        f"need {NEEDED_IDS}.",
+        f"{host.user} has {' and '.join(f'{sums[kind]} ids in /etc/{kind}' for kind in short)}; containers need "
+        f"{NEEDED_IDS}.",
         tuple(f"/etc/{kind}: {describe(ranges_of(host, kind))}" for kind in short),
         add_range(host, tuple(f"{kind}s" for kind in short)),
         MIGRATE_LOSS,
@@ -141,9 +141,8 @@ def subuid_size(host: Host) -> Optional[Finding]:
     "userns.subuid_overlap",
     ERROR,
     title="The runner user shares subordinate ids with somebody else",
-    why="Two users with one range own each other's container files, and a process that breaks out of a "
-    "container of one has the "
-    "rights of the other. usermod does not refuse an overlap.",
+    why="Two users with one range own each other's container files, and a process that breaks out of a container of "
+    "one has the rights of the other. usermod does not refuse an overlap.",
     variable="userns_subid_start",
     reference="subuid(5), Podman rootless tutorial",
     after=("userns.subuid_missing",),
@@ -191,10 +190,9 @@ def subuid_overlap(host: Host) -> Optional[Finding]:
             *migrate(host),
             host.start_jobs(),
         ),
-        f"The files of every container and image in {host.get('store.graph_root')} belong to the shared "
-        "ids: the store is emptied, "
-        "with all images, containers and volumes. Save what is wanted first (podman save, podman volume "
-        "export).",
+        f"The files of every container and image in {host.get('store.graph_root')} belong to the shared ids: the "
+        "store is emptied, with all images, containers and volumes. Save what is wanted first (podman save, podman "
+        "volume export).",
     )
 
 
@@ -202,9 +200,8 @@ def subuid_overlap(host: Host) -> Optional[Finding]:
     "userns.subgid_mismatch",
     WARNING,
     title="Subordinate user and group ids differ",
-    why="Nothing fails at once, but owners and groups of files in containers map to different numbers, "
-    "which is confusing when "
-    "something else does.",
+    why="Nothing fails at once, but owners and groups of files in containers map to different numbers, which is "
+    "confusing when something else does.",
     variable="userns_subid_start",
     reference="subuid(5), subgid(5)",
     after=("userns.subuid_missing", "userns.subuid_size", "userns.subuid_overlap"),
@@ -231,8 +228,8 @@ def subgid_mismatch(host: Host) -> Optional[Finding]:
     "userns.mapping_stale",
     ERROR,
     title="Podman still uses an old mapping of ids",
-    why="Podman keeps its user namespace alive between commands. Ranges that were changed later are not in "
-    "it until it is renewed.",
+    why="Podman keeps its user namespace alive between commands. Ranges that were changed later are not in it until "
+    "it is renewed.",
     variable="userns_subid_grow",
     reference="podman-system-migrate(1), Podman troubleshooting 19",
     after=("userns.subuid_missing",),
@@ -261,9 +258,8 @@ def mapping_stale(host: Host) -> Optional[Finding]:
     "userns.store_foreign_ids",
     ERROR,
     title="The store holds files of ids that are not mapped any more",
-    why="When a range is replaced, all files of containers keep the old ids, and every podman command "
-    "fails with 'permission denied'. "
-    "Adding the old range again as a second line repairs that without a loss.",
+    why="When a range is replaced, all files of containers keep the old ids, and every podman command fails with "
+    "'permission denied'. Adding the old range again as a second line repairs that without a loss.",
     variable="userns_subid_start",
     reference="podman-system-migrate(1)",
     after=("userns.subuid_missing",),
@@ -294,23 +290,22 @@ def store_foreign_ids(host: Host) -> Optional[Finding]:
     if not ids:
         # Not a lost range but files that somebody else, most often root, has put there.
         return Finding(
-            f"The store holds files of {'root' if numbers == [0] else f'the ids {numbers[:5]}'}: a podman "
-            "command was run as somebody else.",
+            f"The store holds files of {'root' if numbers == [0] else f'the ids {numbers[:5]}'}: a podman command was "
+            "run as somebody else.",
             evidence,
             (
                 f"find {host.get('store.graph_root')} -xdev \\( "
-                f"{' -o '.join(f'-uid {n} -o -gid {n}' for n in numbers[:5])} \\) -exec chown -h "
-                f"{host.user}: {{}} +",
+                f"{' -o '.join(f'-uid {n} -o -gid {n}' for n in numbers[:5])} \\) -exec chown -h {host.user}: {{}} +",
             ),
         )
     start = _old_start(host, ids)
     return Finding(
-        f"{host.get('store.graph_root')} holds files of ids from {ids[0]} on, which no range of "
-        f"{host.user} covers now.",
+        f"{host.get('store.graph_root')} holds files of ids from {ids[0]} on, which no range of {host.user} covers "
+        "now.",
         evidence,
         (
-            f"usermod --add-subuids {start}-{start + NEEDED_IDS - 1} --add-subgids "
-            f"{start}-{start + NEEDED_IDS - 1} {host.user}",
+            f"usermod --add-subuids {start}-{start + NEEDED_IDS - 1} --add-subgids {start}-{start + NEEDED_IDS - 1} "
+            f"{host.user}",
             *migrate(host),
         ),
         f"{MIGRATE_LOSS} The old range is taken to begin at {start}: look at a backup of /etc/subuid if there is one.",
@@ -335,9 +330,8 @@ def _old_start(host: Host, ids: list[int]) -> int:
     "userns.newuidmap",
     ERROR,
     title="newuidmap or newgidmap cannot map ids",
-    why="Only these two programs may write the mapping of a user's namespace, and need to be setuid root "
-    "or to have a capability. "
-    "Copying an image of a system without extended attributes loses the capability.",
+    why="Only these two programs may write the mapping of a user's namespace, and need to be setuid root or to have "
+    "a capability. Copying an image of a system without extended attributes loses the capability.",
     variable="",
     reference="newuidmap(1), Podman troubleshooting 9",
 )
@@ -407,8 +401,7 @@ def userns_max(host: Host) -> Optional[Finding]:
     ERROR,
     title="AppArmor keeps Podman from making user namespaces",
     why="Ubuntu allows user namespaces only to programs with a profile, and the profile of podman names "
-    "/usr/bin/podman. A Podman "
-    "from elsewhere has none.",
+    "/usr/bin/podman. A Podman from elsewhere has none.",
     applies="Ubuntu 24.04 and later",
     reference="containers/podman issue 24642",
 )
@@ -426,8 +419,8 @@ def userns_apparmor(host: Host) -> Optional[Finding]:
             f"/etc/apparmor.d: no profile attaches to {path}",
         ),
         (
-            f"printf '%s\\n' 'abi <abi/4.0>,' 'profile rootless-podman {path} flags=(unconfined) "
-            f"{{' '  userns,' '}}' > /etc/apparmor.d/rootless-podman",
+            f"printf '%s\\n' 'abi <abi/4.0>,' 'profile rootless-podman {path} flags=(unconfined) {{' '  userns,' '}}' "
+            "> /etc/apparmor.d/rootless-podman",
             "apparmor_parser --replace /etc/apparmor.d/rootless-podman",
         ),
     )
@@ -450,8 +443,8 @@ def _attaches(pattern: str, path: str) -> bool:
     "userns.pasta_apparmor",
     WARNING,
     title="AppArmor stops pasta",
-    why="On Ubuntu 24.04 pasta has no profile that allows a user namespace, so that containers get no "
-    "network; slirp4netns works.",
+    why="On Ubuntu 24.04 pasta has no profile that allows a user namespace, so that containers get no network; "
+    "slirp4netns works.",
     applies="Ubuntu 24.04 and later",
     variable="podman_containers_conf",
     reference="rootlesskit docs/network.md, Launchpad bug 2077158",
@@ -481,9 +474,8 @@ def _denials(host: Host) -> list[str]:
     "apparmor.host_profile_attaches",
     WARNING,
     title="A profile of the host confines programs in containers",
-    why="AppArmor attaches by path, also in containers: a program in an image with the path of a confined "
-    "program of the host is "
-    "confined like it, and fails where it has no right to.",
+    why="AppArmor attaches by path, also in containers: a program in an image with the path of a confined program of "
+    "the host is confined like it, and fails where it has no right to.",
     applies="Ubuntu 24.04 and later",
     reference="containers/podman issues 28578 and 29421",
 )
@@ -514,8 +506,8 @@ def host_profile_attaches(host: Host) -> Optional[Finding]:
     "session.linger",
     ERROR,
     title="The runner user has no linger",
-    why="Without it systemd starts no manager for a user who is not logged in, and stops it with all "
-    "containers at the last logout.",
+    why="Without it systemd starts no manager for a user who is not logged in, and stops it with all containers at "
+    "the last logout.",
     variable="podman_user",
     reference="loginctl(1), GitLab Runner: Use Podman",
 )
@@ -590,9 +582,8 @@ def runtime_dir(host: Host) -> Optional[Finding]:
     "session.dbus",
     ERROR,
     title="The user has no D-Bus",
-    why="Podman asks the user's systemd over D-Bus for a cgroup for each container. On Debian the package "
-    "that provides the bus is only "
-    "recommended by podman.",
+    why="Podman asks the user's systemd over D-Bus for a cgroup for each container. On Debian the package that "
+    "provides the bus is only recommended by podman.",
     applies="Debian and Ubuntu",
     variable="podman_packages",
     reference="containers/podman issues 12983 and 13895",
@@ -619,8 +610,8 @@ def dbus(host: Host) -> Optional[Finding]:
     "session.cgroup_manager",
     WARNING,
     title="Podman manages cgroups by itself",
-    why="With the cgroupfs manager containers live in the cgroup of the service that started them, and are "
-    "killed with it.",
+    why="With the cgroupfs manager containers live in the cgroup of the service that started them, and are killed "
+    "with it.",
     variable="podman_containers_conf",
     reference="containers/podman issue 13154",
     after=("session.linger", "session.user_manager", "session.runtime_dir", "session.dbus"),
@@ -677,9 +668,8 @@ def cgroup_version(host: Host) -> Optional[Finding]:
     "cgroup.delegation",
     WARNING,
     title="A cgroup controller that jobs are limited by is not delegated",
-    why="systemd gives user managers memory and pids, later releases cpu as well. A limit by another "
-    "controller makes the start of a "
-    "container fail, or does nothing.",
+    why="systemd gives user managers memory and pids, later releases cpu as well. A limit by another controller "
+    "makes the start of a container fail, or does nothing.",
     variable="podman_delegate_controllers",
     reference="systemd.resource-control(5), Podman troubleshooting 26",
     after=("cgroup.version", "session.user_manager"),
@@ -742,9 +732,8 @@ def config_owner(host: Host) -> Optional[Finding]:
     "sysctl.keys",
     WARNING,
     title="The kernel allows the user few keys",
-    why="Each container takes about fifteen entries of the user's key ring quota: with the default of 200 "
-    "a handful of jobs at once fail "
-    "with 'create keyring: Disk quota exceeded'.",
+    why="Each container takes about fifteen entries of the user's key ring quota: with the default of 200 a handful "
+    "of jobs at once fail with 'create keyring: Disk quota exceeded'.",
     variable="userns_sysctls",
     reference="keyrings(7), containers/crun issue 981",
 )
@@ -899,8 +888,8 @@ def tasksmax(host: Host) -> Optional[Finding]:
     "kernel.vsyscall",
     INFO,
     title="Very old images cannot run",
-    why="Programs of CentOS 6 and of its time call vsyscall, and die with a segmentation fault where the "
-    "kernel has none.",
+    why="Programs of CentOS 6 and of its time call vsyscall, and die with a segmentation fault where the kernel has "
+    "none.",
     applies="x86-64",
     reference="moby/moby issue 34301",
 )

@@ -44,9 +44,8 @@ def reset(host: Host, *between: str) -> tuple[str, ...]:
 def reset_loss(host: Host) -> str:
     images, containers = host.get("podman.info.images", "all"), host.get("podman.info.container_count", "all")
     return (
-        f"The store {host.get('store.graph_root')} is emptied: {images} images, {containers} containers "
-        "and every volume, caches of jobs "
-        "included. Save what is wanted first (podman save, podman volume export)."
+        f"The store {host.get('store.graph_root')} is emptied: {images} images, {containers} containers and every "
+        "volume, caches of jobs included. Save what is wanted first (podman save, podman volume export)."
     )
 
 
@@ -82,8 +81,8 @@ def podman_missing(host: Host) -> Optional[Finding]:
     "podman.version_min",
     ERROR,
     title="Podman is too old for GitLab Runner",
-    why="GitLab supports Podman 4.2.0 and later; older ones lack calls of the Docker API that jobs need, "
-    "and names of services.",
+    why="GitLab supports Podman 4.2.0 and later; older ones lack calls of the Docker API that jobs need, and names "
+    "of services.",
     applies="Ubuntu 20.04 and 22.04, Debian 11",
     variable="podman_minimum_version",
     reference="GitLab Runner: Use Podman",
@@ -93,8 +92,8 @@ def version_min(host: Host) -> Optional[Finding]:
     if in_range(host.podman, ">=4.2"):
         return None
     return Finding(
-        f"Podman is {host.podman}, and GitLab Runner needs 4.2 or later; "
-        f"{host.get('os.name', 'this release')} has no newer one.",
+        f"Podman is {host.podman}, and GitLab Runner needs 4.2 or later; {host.get('os.name', 'this release')} has no "
+        "newer one.",
         (f"podman --version: {host.podman}", f"/etc/os-release: {host.get('os.name')}"),
         ("apt-get full-upgrade --yes  # then upgrade to a release with Podman 4.2 or later: Debian 12, Ubuntu 24.04",)
         if host.get("os.family") == "debian"
@@ -107,8 +106,8 @@ def version_min(host: Host) -> Optional[Finding]:
     "podman.kubic",
     ERROR,
     title="Podman comes from the Kubic repository",
-    why="The repository devel:kubic has been abandoned since 2022: no fixes arrive, and its packages stand "
-    "in the way of the distribution's.",
+    why="The repository devel:kubic has been abandoned since 2022: no fixes arrive, and its packages stand in the "
+    "way of the distribution's.",
     applies="Ubuntu 20.04 and 22.04, hosts set up in 2021",
     variable="podman_packages",
     reference="containers/podman issues 14302 and 14336",
@@ -142,9 +141,8 @@ def _stderr(host: Host) -> list[str]:
     "storage.driver_vfs",
     ERROR,
     title="The store uses the vfs driver",
-    why="vfs copies the whole image for each container: starts take several times as long, and the disk "
-    "fills up. Podman before 4.6 takes "
-    "it by itself when storage.conf names no driver.",
+    why="vfs copies the whole image for each container: starts take several times as long, and the disk fills up. "
+    "Podman before 4.6 takes it by itself when storage.conf names no driver.",
     applies="Debian 12 by default",
     variable="podman_storage_conf",
     reference="containers-storage.conf(5)",
@@ -203,9 +201,8 @@ def native_overlay(host: Host) -> bool:
     "storage.fuse_stale",
     WARNING,
     title="The store goes through fuse-overlayfs without need",
-    why="The kernel can do overlay for users since 5.13 (on a tmpfs since 6.6), and is about ten times as "
-    "fast with small files. Whether "
-    "fuse is used is decided when the store is made, and kept.",
+    why="The kernel can do overlay for users since 5.13 (on a tmpfs since 6.6), and is about ten times as fast with "
+    "small files. Whether fuse is used is decided when the store is made, and kept.",
     applies="hosts that were upgraded, and those set up in 2021",
     variable="podman_storage_conf",
     reference="containers-storage.conf(5)",
@@ -220,9 +217,8 @@ def fuse_stale(host: Host) -> Optional[Finding]:
     change = host.edit(_own_conf(host), (_mount_program_table(host), "mount_program", None)) if program else ()
     exists = host.need("store")["exists"]
     return Finding(
-        f"{'storage.conf names ' + program if program else 'The store was made with fuse-overlayfs'}, "
-        f"and Linux {host.need('kernel.release')} can do without on "
-        f"{host.get('store.mount.fstype', 'this file system')}.",
+        f"{'storage.conf names ' + program if program else 'The store was made with fuse-overlayfs'}, and Linux "
+        f"{host.need('kernel.release')} can do without on {host.get('store.mount.fstype', 'this file system')}.",
         (
             f"{host.get('store.graph_root')}/overlay/.has-mount-program: {flag}",
             f"storage.conf: mount_program = {program}",
@@ -236,9 +232,8 @@ def fuse_stale(host: Host) -> Optional[Finding]:
     "storage.fuse_needed",
     ERROR,
     title="The store needs fuse-overlayfs, which is not there or not used",
-    why="Before Linux 5.13, and on a tmpfs before 6.6, the kernel cannot do overlay for users: some images "
-    "cannot be unpacked "
-    "('operation not supported').",
+    why="Before Linux 5.13, and on a tmpfs before 6.6, the kernel cannot do overlay for users: some images cannot be "
+    "unpacked ('operation not supported').",
     applies="Ubuntu 20.04, Debian 11; with a tmpfs Debian 12 and Ubuntu 22.04",
     variable="podman_storage_conf",
     reference="containers/podman issue 14655",
@@ -369,9 +364,8 @@ def rootless_path(host: Host) -> Optional[Finding]:
     "storage.db_mismatch",
     ERROR,
     title="storage.conf does not fit the store that exists",
-    why="Podman keeps driver and places of the store in a database in it. When storage.conf is changed "
-    "afterwards it either ignores the "
-    "change or stops.",
+    why="Podman keeps driver and places of the store in a database in it. When storage.conf is changed afterwards it "
+    "either ignores the change or stops.",
     variable="podman_storage_conf",
     reference="containers/podman issues 20068, 21683 and 24738",
     after=("storage.driver_vfs",),
@@ -431,9 +425,8 @@ def boltdb(host: Host) -> Optional[Finding]:
     "storage.boot_id",
     ERROR,
     title="State of the last boot is in the way",
-    why="The run time directory of Podman must be empty after a reboot, so it belongs on a tmpfs. Podman "
-    "5.1 and later refuses to run "
-    "when it finds the state of another boot.",
+    why="The run time directory of Podman must be empty after a reboot, so it belongs on a tmpfs. Podman 5.1 and "
+    "later refuses to run when it finds the state of another boot.",
     applies="hosts with runroot on a disk",
     podman=">=5.1",
     variable="podman_storage_conf",
@@ -523,8 +516,8 @@ def stale_namespace(host: Host) -> Optional[Finding]:
     "storage.below_var_lib",
     ERROR,
     title="The store is where containers cannot see it",
-    why="Podman before version 5 puts a directory of its own over /var/lib when it connects containers to a "
-    "network: a store below it vanishes, and containers do not start.",
+    why="Podman before version 5 puts a directory of its own over /var/lib when it connects containers to a network: "
+    "a store below it vanishes, and containers do not start.",
     applies="Debian 12, Ubuntu 22.04 and 24.04",
     podman="<5",
     variable="tmpfs_storage_path",
@@ -619,7 +612,7 @@ def _full(host: Host, key: str) -> list[tuple[str, int]]:
     WARNING,
     title="A file system that Podman writes to is nearly full",
     why="Pulling an image needs room in the store and, while it is unpacked, in /var/tmp.",
-    variable="tmpfs_storage_size",
+    variable="podman_prune_above",
     reference="podman-system-prune(1)",
 )
 def space(host: Host) -> Optional[Finding]:
@@ -710,9 +703,8 @@ def _fstab_line(tmpfs: dict[str, Any], expression: str) -> tuple[str, ...]:
     "tmpfs.huge",
     ERROR,
     title="The tmpfs takes a huge page for each file",
-    why="huge=always gives 2 MiB to each small file: an image of 98 MB was seen to occupy 5 GB. "
-    "huge=within_size is as fast for large "
-    "files and wastes nothing.",
+    why="huge=always gives 2 MiB to each small file: an image of 98 MB was seen to occupy 5 GB. huge=within_size is "
+    "as fast for large files and wastes nothing.",
     applies="hosts with container storage on a tmpfs",
     variable="tmpfs_storage_huge",
     reference="Linux: filesystems/tmpfs",
@@ -854,8 +846,8 @@ def tmpfs_memlimit(host: Host) -> Optional[Finding]:
     if not limited:
         return None
     return Finding(
-        f"The runner {limited[0][1].get('name')} limits jobs to {limited[0][1]['docker']['memory']}, files "
-        f"on {tmpfs['path']} included.",
+        f"The runner {limited[0][1].get('name')} limits jobs to {limited[0][1]['docker']['memory']}, files on "
+        f"{tmpfs['path']} included.",
         tuple(
             f"config.toml: {runner.get('name')}: memory = {runner['docker']['memory']}" for _index, runner in limited
         ),
@@ -959,8 +951,8 @@ def cni_podman_missing(host: Host) -> Optional[Finding]:
     "net.cni_100",
     ERROR,
     title="A network's file is newer than the CNI plugins",
-    why="An update of Podman 3.4 on Ubuntu 22.04 wrote cniVersion 1.0.0, which the plugins 0.9.1 of the "
-    "same release refuse.",
+    why="An update of Podman 3.4 on Ubuntu 22.04 wrote cniVersion 1.0.0, which the plugins 0.9.1 of the same release "
+    "refuse.",
     applies="Ubuntu 22.04",
     reference="Launchpad bug 2024394, containers/podman issue 21511",
 )
@@ -980,8 +972,8 @@ def cni_100(host: Host) -> Optional[Finding]:
     "net.netavark_missing",
     ERROR,
     title="netavark or aardvark-dns is not installed",
-    why="They make the networks of containers and resolve their names. podman only recommends them, so "
-    "that a minimal host lacks them.",
+    why="They make the networks of containers and resolve their names. podman only recommends them, so that a "
+    "minimal host lacks them.",
     podman=">=4",
     variable="podman_packages",
     reference="podman-network(1)",
@@ -1024,8 +1016,8 @@ def firewall_tool(host: Host) -> Optional[Finding]:
     if any(commands.get(name) for name, _package in fits):
         return None
     return Finding(
-        f"{' or '.join(name for name, _package in fits)} is not installed, which netavark of Podman "
-        f"{host.podman} needs.",
+        f"{' or '.join(name for name, _package in fits)} is not installed, which netavark of Podman {host.podman} "
+        "needs.",
         tuple(f"{name}: not in PATH" for name, _package in fits),
         (host.install(fits[0][1]),),
     )
@@ -1228,8 +1220,8 @@ def net_ping(host: Host) -> Optional[Finding]:
     "net.dns",
     INFO,
     title="The host only knows a name server on itself",
-    why="Containers cannot reach 127.0.0.1 of the host; Podman replaces it by the tool's own forwarder, or "
-    "by public servers.",
+    why="Containers cannot reach 127.0.0.1 of the host; Podman replaces it by the tool's own forwarder, or by public "
+    "servers.",
     applies="hosts with systemd-resolved or dnsmasq",
     variable="runner_runners",
     reference="containers/aardvark-dns issue 248",
@@ -1325,8 +1317,8 @@ def socket_enabled(host: Host) -> Optional[Finding]:
     "socket.path",
     ERROR,
     title="The socket file is missing or not the user's",
-    why="When the file has been deleted, systemd listens on and nobody can reach it, until the socket unit "
-    "is restarted.",
+    why="When the file has been deleted, systemd listens on and nobody can reach it, until the socket unit is "
+    "restarted.",
     reference="systemd.socket(5)",
     after=("podman.missing", "session.linger", "session.user_manager", "session.runtime_dir", "socket.enabled"),
 )
@@ -1426,8 +1418,8 @@ def service_root(host: Host) -> Optional[Finding]:
     "service.timeout",
     WARNING,
     title="podman.service kills its containers when it stops",
-    why="With the packaged KillMode=process only the API service ends when it has been idle. Any other "
-    "mode takes the containers with it.",
+    why="With the packaged KillMode=process only the API service ends when it has been idle. Any other mode takes "
+    "the containers with it.",
     reference="containers/podman issue 7294",
     after=("podman.missing",),
 )
@@ -1449,9 +1441,8 @@ def service_timeout(host: Host) -> Optional[Finding]:
     "api.409",
     ERROR,
     title="Containers could not be prepared: received 409 or 500",
-    why="'Unable to upgrade to tcp, received 409' (500 from Podman 5.3 on) hides why a container could not "
-    "be created. The cause is in the "
-    "journal of Podman's service.",
+    why="'Unable to upgrade to tcp, received 409' (500 from Podman 5.3 on) hides why a container could not be "
+    "created. The cause is in the journal of Podman's service.",
     reference="containers/podman issues 20179 and 19930",
 )
 def received_409(host: Host) -> Optional[Finding]:
@@ -1469,8 +1460,8 @@ def received_409(host: Host) -> Optional[Finding]:
     cause = causes[-1]
     hint, remedy = _explain(host, cause)
     return Finding(
-        f"Containers could not be prepared in the last day ({len(causes)}), the last one because of: "
-        f"{cause.strip()[:200]}" + (f" ({hint})" if hint else ""),
+        f"Containers could not be prepared in the last day ({len(causes)}), the last "
+        f"one because of: {cause.strip()[:200]}" + (f" ({hint})" if hint else ""),
         tuple(causes[-3:]),
         remedy,
     )
@@ -1508,11 +1499,10 @@ def _outermost(path: str) -> str:
     "tmpfs.helper_image",
     WARNING,
     title="The store is empty and nothing may be pulled",
-    why="After a reboot a store on a tmpfs is empty. With pull_policy never, or without a registry, each "
-    "job fails until the images are "
-    "loaded again.",
+    why="After a reboot a store on a tmpfs is empty. With pull_policy never, or without a registry, each job fails "
+    "until the images are loaded again.",
     applies="hosts with container storage on a tmpfs",
-    variable="tmpfs_storage_path",
+    variable="podman_images",
     reference="gitlab-org/gitlab-runner issue 29576",
     after=("storage.wrong_mount", "storage.stale_namespace", "podman.fails"),
 )
@@ -1540,9 +1530,8 @@ def helper_image(host: Host) -> Optional[Finding]:
     "log.driver",
     WARNING,
     title="Logs of containers vanish",
-    why="journald stores the messages of a system user (uid below 1000) in the system's journal, which the "
-    "user cannot read: 'podman logs' "
-    "prints nothing, and services of jobs have no log.",
+    why="journald stores the messages of a system user (uid below 1000) in the system's journal, which the user "
+    "cannot read: 'podman logs' prints nothing, and services of jobs have no log.",
     variable="podman_containers_conf",
     reference="containers/podman issues 19600 and 24088",
 )
@@ -1616,6 +1605,7 @@ def conmon_orphans(host: Host) -> Optional[Finding]:
     INFO,
     title="Nothing removes old images",
     why="Images of jobs pile up until the store is full.",
+    variable="podman_prune",
     reference="podman-image-prune(1)",
     after=("podman.missing",),
 )
@@ -1646,9 +1636,8 @@ def prune_timer(host: Host) -> Optional[Finding]:
     "image.short_names",
     INFO,
     title="Images without a registry in their name cannot be found",
-    why="Podman asks the registries of unqualified-search-registries for such a name. Podman 4 and later "
-    "completes names that come "
-    "through the Docker API to docker.io by itself, Podman 3 does not.",
+    why="Podman asks the registries of unqualified-search-registries for such a name. Podman 4 and later completes "
+    "names that come through the Docker API to docker.io by itself, Podman 3 does not.",
     variable="podman_unqualified_search_registries",
     reference="containers-registries.conf(5)",
     after=("podman.missing",),

@@ -88,9 +88,8 @@ def runner_missing(host: Host) -> Optional[Finding]:
     "runner.unit_user",
     ERROR,
     title="The runner service runs as root or under strace",
-    why="The service needs no privilege when it is given --config. Packages make it run as root; the "
-    "strace trick of 2021 stops it at "
-    "every system call, and signals reach the wrong process.",
+    why="The service needs no privilege when it is given --config. Packages make it run as root; the strace trick of "
+    "2021 stops it at every system call, and signals reach the wrong process.",
     variable="runner_launch",
     reference="systemd.exec(5), GitLab Runner: run as a non-root user",
     after=("runner.missing", "user.missing"),
@@ -144,9 +143,8 @@ def _config_path(host: Host) -> str:
     "runner.config_perm",
     ERROR,
     title="The runner user cannot read the configuration",
-    why="A service that may not read config.toml stops at once. Every upgrade of the package sets the "
-    "directory to 0700, so that the "
-    "runner user has to own it.",
+    why="A service that may not read config.toml stops at once. Every upgrade of the package sets the directory to "
+    "0700, so that the runner user has to own it.",
     variable="runner_config_path",
     reference="GitLab Runner package, post-install",
     after=("user.missing",),
@@ -177,9 +175,8 @@ def config_perm(host: Host) -> Optional[Finding]:
     "runner.config_owner",
     WARNING,
     title="The configuration does not belong to the runner user",
-    why="The next upgrade of the package sets the directory to 0700 and locks out everybody but its owner; "
-    "and when GitLab rotates a token, "
-    "the runner cannot write the new one, and is locked out after the next restart.",
+    why="The next upgrade of the package sets the directory to 0700 and locks out everybody but its owner; and when "
+    "GitLab rotates a token, the runner cannot write the new one, and is locked out after the next restart.",
     variable="runner_config_path",
     reference="GitLab Runner package, post-install",
     after=("user.missing", "runner.config_perm"),
@@ -196,8 +193,8 @@ def config_owner(host: Host) -> Optional[Finding]:
     if not wrong:
         return None
     return Finding(
-        f"{' and '.join(entry['path'] for entry in wrong)} {'belong' if len(wrong) > 1 else 'belongs'} to "
-        f"uid {wrong[0]['uid']}, not to {host.user}.",
+        f"{' and '.join(entry['path'] for entry in wrong)} {'belong' if len(wrong) > 1 else 'belongs'} to uid "
+        f"{wrong[0]['uid']}, not to {host.user}.",
         tuple(f"{entry['path']}: uid {entry['uid']}, gid {entry['gid']}, mode {entry['mode']}" for entry in wrong),
         (f"chown {host.user}: {folder} {path}", f"chmod 0700 {folder}", f"chmod 0600 {path}"),
     )
@@ -278,8 +275,8 @@ def inactive(host: Host) -> Optional[Finding]:
     "runner.unit_order",
     WARNING,
     title="The runner does not wait for the user's manager",
-    why="After a boot the service may take a job before the socket of Podman is there: 'Cannot connect to "
-    "the Docker daemon'.",
+    why="After a boot the service may take a job before the socket of Podman is there: 'Cannot connect to the Docker "
+    "daemon'.",
     variable="runner_launch",
     reference="systemd.unit(5)",
     after=("runner.missing", "user.missing", "runner.unit_user"),
@@ -439,8 +436,8 @@ def env_conflict(host: Host) -> Optional[Finding]:
     "socket.mounted_into_jobs",
     ERROR,
     title="Jobs get the socket of Podman",
-    why="A job that reaches the socket controls all containers of the runner user, those of other jobs "
-    "included, and its files.",
+    why="A job that reaches the socket controls all containers of the runner user, those of other jobs included, and "
+    "its files.",
     variable="runner_runners",
     reference="GitLab Runner: Use Podman",
 )
@@ -506,9 +503,9 @@ def ff_network_per_build(host: Host) -> Optional[Finding]:
     "runner.privileged",
     WARNING,
     title="Jobs run privileged",
-    why="In rootless Podman a privileged container is not root on the host, but it has all capabilities of "
-    "its namespace and no seccomp "
-    "filter: much more of the kernel can be attacked. To build images, /dev/fuse in devices is enough.",
+    why="In rootless Podman a privileged container is not root on the host, but it has all capabilities of its "
+    "namespace and no seccomp filter: much more of the kernel can be attacked. To build images, /dev/fuse in "
+    "devices is enough.",
     variable="runner_runners",
     reference="GitLab Runner: Use Podman to build container images",
 )
@@ -535,9 +532,8 @@ def privileged(host: Host) -> Optional[Finding]:
     "cache.perm",
     WARNING,
     title="Containers cannot enter a directory of the host that jobs use",
-    why="Root in a container is the runner user outside, other users have subordinate ids: each directory "
-    "on the way must be open to "
-    "others. Otherwise a job ends with 'received 409'.",
+    why="Root in a container is the runner user outside, other users have subordinate ids: each directory on the way "
+    "must be open to others. Otherwise a job ends with 'received 409'.",
     variable="runner_runners",
     reference="GitLab Runner: docker executor, volumes",
     after=("user.missing",),
@@ -594,8 +590,7 @@ def _own_ca(host: Host, runner: dict[str, Any]) -> Optional[str]:
     ERROR,
     title="The runner does not find the CA of GitLab",
     why="A runner that is not root looks for certificates in ~/.gitlab-runner/certs, no longer in "
-    "/etc/gitlab-runner/certs; and "
-    "a tls-ca-file has to be readable for it.",
+    "/etc/gitlab-runner/certs; and a tls-ca-file has to be readable for it.",
     variable="runner_runners",
     reference="GitLab Runner: self-signed certificates",
     after=("user.missing",),
@@ -643,8 +638,8 @@ def _has_volume(runner: dict[str, Any], target: str) -> bool:
     WARNING,
     title="The helper container does not know the private CA",
     why="The helper clones the repository and moves caches and artifacts. It installs "
-    "/etc/gitlab-runner/certs/ca.crt when it starts, so a "
-    "volume is enough and a helper image of one's own is not needed.",
+    "/etc/gitlab-runner/certs/ca.crt when it starts, so a volume is enough and a helper image of one's own is "
+    "not needed.",
     variable="runner_runners",
     reference="GitLab Runner: trusting TLS certificates in containers",
 )
@@ -682,8 +677,8 @@ def ca_helper(host: Host) -> Optional[Finding]:
     "ca.job",
     INFO,
     title="Jobs do not know the private CA",
-    why="Programs in a job that fetch from hosts with a private certificate need the CA in the place where "
-    "their image looks for it.",
+    why="Programs in a job that fetch from hosts with a private certificate need the CA in the place where their "
+    "image looks for it.",
     variable="runner_runners",
     reference="GitLab Runner: trusting TLS certificates in containers",
     after=("ca.helper",),
@@ -775,8 +770,8 @@ def ca_registry(host: Host) -> Optional[Finding]:
             if ca and private and registry not in certificates["registries"] and not certificates["local"]:
                 folder = f"/etc/containers/certs.d/{registry}"
                 return Finding(
-                    f"The runner {runner.get('name')} takes images from {registry} and GitLab has a "
-                    f"private CA, but Podman has none for {registry}.",
+                    f"The runner {runner.get('name')} takes images from {registry} and GitLab has a private CA, but "
+                    f"Podman has none for {registry}.",
                     (
                         f"config.toml: {image}",
                         f"{folder}: not there",
