@@ -278,9 +278,10 @@ def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:
     findings: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     passed: list[str] = []
+    explained: dict[str, str] = {}
     for check in checks:
         try:
-            found = _run_one(check, host, {entry["id"] for entry in findings})
+            found = _run_one(check, host, explained)
         except Skip as error:
             skipped.append({"id": check.id, "reason": str(error)})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -312,11 +313,14 @@ def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:
     return {"findings": findings, "skipped_checks": skipped, "passed_checks": passed}
 
 
-def _run_one(check: Check, host: Host, found: set[str]) -> Optional[Finding]:
+def _run_one(check: Check, host: Host, found: dict[str, str]) -> Optional[Finding]:
+    """Run one check. C(found) has the checks that have found something, and for each the one that explains it."""
     if check.podman and not in_range(host.podman, check.podman):
         raise Skip(f"does not apply to Podman {host.podman} (applies to {check.podman})")
     finding = check.function(host)
-    cause = next((identifier for identifier in check.after if identifier in found), None)
-    if finding and cause:
-        raise Skip(f"follows from {cause}")
+    if finding:
+        cause = next((found[identifier] for identifier in check.after if identifier in found), None)
+        found[check.id] = cause or check.id
+        if cause:
+            raise Skip(f"follows from {cause}")
     return finding

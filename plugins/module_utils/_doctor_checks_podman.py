@@ -304,6 +304,7 @@ def _device(host: Host, path: str, module: str) -> Optional[Finding]:
         (f"{path}: {mode or 'not there'}",),
         (
             *(() if mode else (f"modprobe {module}",)),
+            "mkdir -p /etc/udev/rules.d",
             f'echo \'KERNEL=="{path.rpartition("/")[2]}", MODE="0666"\' > /etc/udev/rules.d/90-rootless-{module}.rules',
             f"chmod 0666 {path}",
         ),
