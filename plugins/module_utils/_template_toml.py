@@ -115,7 +115,7 @@ def set_values(text: str, wanted: dict[str, Any]) -> Edited:
 
     Raises TemplateTomlError: the text cannot be read, or the edit would be a guess; the text says why.
     """
-    values = dict(_leaves(wanted, ()))
+    values = dict(leaves(wanted))
     if not values:
         raise TemplateTomlError("there is nothing to set: not one key with a value is given")
     edited = Edited(text)
@@ -132,12 +132,13 @@ def set_values(text: str, wanted: dict[str, Any]) -> Edited:
     return edited
 
 
-def _leaves(wanted: dict[str, Any], path: Path) -> Iterator[tuple[Path, Any]]:
+def leaves(wanted: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """The path of each key that is to be set, with its value. Raises TemplateTomlError."""
     for key, value in wanted.items():
         here = (*path, str(key))
         name = _toml.format_path(here)
         if isinstance(value, dict):
-            yield from _leaves(value, here)
+            yield from leaves(value, here)
         elif value is None:
             raise TemplateTomlError(f"{name} is null, but keys can only be set here, not removed")
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
@@ -205,7 +206,8 @@ class Reader:
     def action_in(self, start: int, end: int) -> Action:
         """The first action of a part of the text that has_actions."""
         match = self._masks.search(self.masked, start, end)
-        assert match is not None
+        if match is None:
+            raise AssertionError
         return max(
             (action for action in self.template.actions if action.start <= match.start()),
             key=lambda action: action.start,
@@ -227,7 +229,8 @@ class Reader:
         text, place = self.masked, 0
         while True:
             skipped = self._skip.match(text, place)
-            assert skipped is not None
+            if skipped is None:
+                raise AssertionError
             place = skipped.end()
             if place == len(text):
                 return
@@ -357,7 +360,8 @@ class Reader:
 
     def _blank(self, place: int) -> int:
         match = _BLANK.match(self.masked, place)
-        assert match is not None
+        if match is None:
+            raise AssertionError
         return match.end()
 
     def _rest_of_line(self, place: int) -> str:
@@ -739,16 +743,16 @@ def _verify(before: Reader, after: Reader, values: dict[Path, Any]) -> None:
                 f"with the edit it would not be TOML any more, {_origin(templates[1], texts[1], error)}."
                 " Set the key by hand"
             ) from None
-        for path, value in _differences(old, new, ()):
+        for path, value in differences(old, new):
             if path not in values or not _toml.same(value, values[path]):
                 raise TemplateTomlError(f"the edit would also change {_toml.format_path(path)}; set the key by hand")
         for path, value in values.items():
-            tables = list(_tables(new, path[:-1]))
-            if not all(_toml.same(table.get(path[-1], _MISSING), value) for table in tables):
+            found = list(tables(new, path[:-1]))
+            if not all(_toml.same(table.get(path[-1], _MISSING), value) for table in found):
                 raise TemplateTomlError(
                     f"with the edit, {_toml.format_path(path)} would not be set everywhere; set it by hand"
                 )
-            effective = effective or bool(tables)
+            effective = effective or bool(found)
     if not readable:
         raise TemplateTomlError(f"not TOML, whichever branches are taken: {problem}")
     if not effective:
@@ -770,26 +774,26 @@ def _origin(template: Template, rendered: tuple[str, list[tuple[int, int]]], err
     return f"line {template.line(origin + place - start)}: {message}"
 
 
-def _differences(old: Any, new: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+def differences(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """The paths at which two documents differ, with the new values; tables of an array have the array's path."""
     if isinstance(new, dict) and (isinstance(old, dict) or old is _MISSING):
         old = {} if old is _MISSING else old
         for key in {**old, **new}:
-            yield from _differences(old.get(key, _MISSING), new.get(key, _MISSING), (*path, key))
+            yield from differences(old.get(key, _MISSING), new.get(key, _MISSING), (*path, key))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and _toml.is_tables(new):
         for one, other in zip(old, new):
-            yield from _differences(one, other, path)
+            yield from differences(one, other, path)
     elif not _toml.same(old, new):
         yield path, new
 
 
-def _tables(data: Any, path: Path) -> Iterator[dict[str, Any]]:
+def tables(data: Any, path: Path) -> Iterator[dict[str, Any]]:
     """The tables of a path that exist."""
     if isinstance(data, list):
         for item in data:
-            yield from _tables(item, path)
+            yield from tables(item, path)
     elif isinstance(data, dict):
         if not path:
             yield data
         elif path[0] in data:
-            yield from _tables(data[path[0]], path[1:])
+            yield from tables(data[path[0]], path[1:])

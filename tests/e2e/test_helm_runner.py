@@ -1,0 +1,465 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module helm_runner and the role kubernetes, with the real helm and kubectl, against a stand-in of the API."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from difflib import ndiff
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils import _internal
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.rootless.gitlab_runner.plugins.modules import helm_runner
+
+SUPPORT = Path(__file__).parents[1] / "support"
+sys.path.insert(0, str(SUPPORT))
+
+import fetch_helm  # noqa: E402
+from kube_api import KubeApi  # noqa: E402
+
+CHART = SUPPORT / "chart-standin"
+RELEASE = "ci-runner"
+NAME = "ci-runner-gitlab-runner"
+TOKEN = "glrt-t3st1ng0123456789ab"
+PRIVILEGED = {"runners": {"kubernetes": {"privileged": True}}}
+CONFIG = """\
+[[runners]]
+  url = "{{ .Values.gitlabUrl }}"
+  {{- if .Values.large }}
+  [runners.kubernetes]
+    cpu_limit = "8"
+  {{- else }}
+  [runners.kubernetes]
+    cpu_limit = "1"
+  {{- end }}
+    # Comments stay.
+    image = 'debian:{{ .Values.debian | default 12 }}'
+  [runners.cache]
+    Type = "s3"
+    [runners.cache.s3]
+      SecretKey = "c4che-k3y"
+"""
+
+
+@pytest.fixture(scope="session")
+def programs() -> dict[str, Path]:
+    return fetch_helm.ensure(Path(os.environ.get("HELM_CACHE", fetch_helm.DEFAULT_CACHE)))
+
+
+INSTALLED: dict[tuple[str, str], str] = {}
+
+
+class Cluster:
+    """A cluster with helm and kubectl of one version."""
+
+    def __init__(self, api: KubeApi, programs: Path, home: Path) -> None:
+        self.api, self.programs, self.home = api, programs, home
+        self.kubeconfig = home / "kubeconfig"
+        self.connect(api.url)
+
+    def connect(self, url: str) -> None:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": {"server": url}}],
+            "users": [{"name": "tester", "user": {"token": "unused"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "tester", "namespace": "ci"}}],
+            "current-context": "test",
+        }
+        self.kubeconfig.write_text(json.dumps(config))
+
+    def helm(self, *arguments: str) -> str:
+        command = [self.programs / "helm", *arguments, "--kubeconfig", self.kubeconfig, "--namespace", "ci"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def install(self, values: dict[str, Any] | None = None, chart: Path = CHART) -> None:
+        default = {"runnerToken": TOKEN, "extraEnv": {"API_TOKEN": "s3cr3t-t0k3n"}, "runners": {"config": CONFIG}}
+        source = yaml.safe_dump(default if values is None else values)
+        # Installing the same again and again would take most of the time.
+        key = (str(self.programs), source)
+        if chart == CHART and key in INSTALLED:
+            self.api.restore(INSTALLED[key])
+            return
+        path = self.home / "values.yaml"
+        path.write_text(source)
+        self.helm("install", RELEASE, str(chart), "--values", str(path))
+        self.api.writes.clear()
+        if chart == CHART:
+            INSTALLED[key] = self.api.save()
+
+    def values(self) -> dict[str, Any]:
+        """What the user has set."""
+        return json.loads(self.helm("get", "values", RELEASE, "--output", "json"))  # type: ignore[no-any-return]
+
+    def template(self) -> str:
+        """What the manager reads."""
+        return str(self.api.objects["configmaps", "ci", NAME]["data"]["config.template.toml"])
+
+    def set_status(self, status: str) -> None:
+        """Make the last revision look as if helm had ended in the middle of something, or had failed."""
+        secret = self.api.of("secrets")[-1]
+        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        record = json.loads(gzip.decompress(packed))
+        record["info"]["status"] = secret["metadata"]["labels"]["status"] = status
+        packed = gzip.compress(json.dumps(record).encode())
+        secret["data"]["release"] = base64.b64encode(base64.b64encode(packed)).decode()
+
+    @property
+    def pods(self) -> list[dict[str, Any]]:
+        return self.api.of("pods")
+
+
+@pytest.fixture(params=["3", "4"])
+def cluster(
+    request: pytest.FixtureRequest, programs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    # helm and kubectl keep what they find out about a cluster in the home directory.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(_internal, "is_controller", False)
+    with KubeApi() as api:
+        yield Cluster(api, programs[request.param], tmp_path)
+
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs the module in this process, and returns its result."""
+
+    def run(check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {
+            "release": RELEASE,
+            "config": PRIVILEGED,
+            "timeout": 30,
+            "kubeconfig": str(cluster.kubeconfig),
+            "helm_path": str(cluster.programs / "helm"),
+            "kubectl_path": str(cluster.programs / "kubectl"),
+            **options,
+        }
+        capsys.readouterr()
+        flags = {"_ansible_check_mode": check_mode, "_ansible_diff": True}
+        with patch_module_args({**arguments, **flags}), pytest.raises(SystemExit):
+            helm_runner.main()
+        output = capsys.readouterr().out
+        for secret in (TOKEN, "s3cr3t-t0k3n", "c4che-k3y", base64.b64encode(TOKEN.encode()).decode()):
+            assert secret not in output
+        result: dict[str, Any] = json.loads(output)
+        return result
+
+    return run
+
+
+def added_lines(before: str, after: str) -> list[str]:
+    """The lines that are new; nothing else may differ."""
+    changes = [line for line in ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
+    assert all(line.startswith("+ ") for line in changes), changes
+    return [line[2:] for line in changes]
+
+
+# ------------------------------------------------------------------------------------------- the module
+
+
+def test_upgrades_and_waits_for_the_last_old_pod(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    old = {pod["metadata"]["name"] for pod in cluster.pods}
+    cluster.api.gone_after = 3
+    result = run(chart=str(CHART))
+    assert not result.get("failed"), result
+    assert (result["changed"], result["previous_revision"], result["revision"]) == (True, 1, 2)
+    assert result["chart"] == "gitlab-runner-0.86.0"
+    assert result["values_path"] == "runners.config"
+    assert result["job_namespace"] == "ci"
+    assert set(result["objects"]) == {f"ConfigMap/{NAME}", f"Deployment/{NAME}"}
+    assert [pod["metadata"]["name"] for pod in cluster.pods] == result["pods"]
+    assert not old & set(result["pods"])
+    assert result["template"]["runners"][0]["kubernetes"] == {
+        "privileged": True,
+        "cpu_limit": "1",
+        "image": "debian:12",
+    }
+    assert result["template"]["runners"][0]["cache"]["s3"]["SecretKey"] == "VALUE_REDACTED"
+    # Both branches have it, and all that was there is there.
+    values = cluster.values()
+    assert added_lines(CONFIG, values["runners"]["config"]) == ["    privileged = true"] * 2
+    assert values["runnerToken"] == TOKEN
+
+    cluster.api.writes.clear()
+    again = run()
+    assert (again["changed"], again["revision"], again["pods"]) == (False, 2, result["pods"])
+    assert cluster.api.writes == []
+
+
+def test_uses_the_deployed_chart(cluster: Cluster, run: Run) -> None:
+    chart = cluster.home / "patched"
+    shutil.copytree(CHART, chart)
+    with (chart / "templates/configmap.yaml").open("a") as file:
+        file.write("  patched.txt: a local change of the chart\n")
+    cluster.install(chart=chart)
+    shutil.rmtree(chart)
+    result = run()
+    assert result["changed"], result["msg"]
+    assert set(result["objects"]) == {f"ConfigMap/{NAME}", f"Deployment/{NAME}"}
+    assert "privileged = true" in cluster.template()
+    assert "patched.txt" in cluster.api.objects["configmaps", "ci", NAME]["data"]
+
+
+def test_gitlab_with_its_runner_and_minio(cluster: Cluster, run: Run) -> None:
+    """The chart of all of GitLab, of which Helm's record does not have the subcharts, from a repository."""
+    config = """\
+[[runners]]
+  [runners.kubernetes]
+  image = "ubuntu:22.04"
+  {{- if .Values.global.minio.enabled }}
+  [runners.cache]
+    Type = "s3"
+    Path = "gitlab-runner"
+    Shared = true
+    [runners.cache.s3]
+      ServerAddress = {{ include "gitlab-runner.cache.address" . }}
+      BucketName = "runner-cache"
+      Insecure = false
+  {{ end }}
+"""
+    umbrella = cluster.home / "gitlab"
+    shutil.copytree(CHART, umbrella / "charts/gitlab-runner")
+    dependency = {"name": "gitlab-runner", "version": "0.86.0"}
+    metadata = {"apiVersion": "v2", "name": "gitlab", "version": "9.10.0", "dependencies": [dependency]}
+    (umbrella / "Chart.yaml").write_text(yaml.safe_dump(metadata))
+    values = {"global": {"minio": {"enabled": True}}, "gitlab-runner": {"runners": {"config": config}}}
+    (umbrella / "values.yaml").write_text(yaml.safe_dump(values))
+    repository = cluster.home / "repository"
+    cluster.helm("package", str(umbrella), "--destination", str(repository))
+    cluster.helm("repo", "index", str(repository))
+    cluster.install({}, umbrella)
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(repository)))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        result = run(chart_repository=f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert result["changed"], result
+    assert result["values_path"] == "gitlab-runner.runners.config"
+    assert added_lines(config, cluster.values()["gitlab-runner"]["runners"]["config"]) == ["  privileged = true"]
+    template = result["template"]["runners"][0]
+    assert template["kubernetes"] == {"privileged": True, "image": "ubuntu:22.04"}
+    assert template["cache"]["s3"]["ServerAddress"] == "minio-ci-runner.example.com"
+
+
+def test_check_mode_changes_nothing_and_shows_what_would_change(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    result = run(check_mode=True)
+    assert (result["changed"], result["revision"], result["previous_revision"]) == (True, 1, 1)
+    assert result["template"]["runners"][0]["kubernetes"]["privileged"] is True
+    assert cluster.api.writes == []
+    template, manifest = result["diff"]
+    assert added_lines(template["before"], template["after"]) == ["    privileged = true"] * 2
+    assert "SecretKey = VALUE_REDACTED " in template["after"]
+    assert "kind: Deployment" in manifest["after"] and "kind: Secret" not in manifest["after"]
+    assert "privileged = true" in manifest["after"] and "privileged = true" not in manifest["before"]
+    assert "VALUE_REDACTED" in manifest["after"]
+
+
+def test_sets_more_values(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    options = {"values": {"concurrent": 9, "runners": {"privileged": True}}}
+    result = run(**options)
+    assert result["changed"], result
+    values = cluster.values()
+    assert (values["concurrent"], values["runners"]["privileged"]) == (9, True)
+    assert values["runnerToken"] == TOKEN
+    again = run(**options)
+    assert not again["changed"]
+    assert "The value runners.privileged has no effect" in str(again["warnings"])
+
+
+def test_failing_roll_out_is_rolled_back(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    before = cluster.template()
+    cluster.api.ready_after = None
+
+    def recover(method: str, path: str) -> None:
+        if ("secrets", "ci", f"sh.helm.release.v1.{RELEASE}.v3") in cluster.api.objects:
+            cluster.api.ready_after = 1
+
+    cluster.api.before = recover
+    result = run(rollback=True)
+    assert result["failed"] and result["rolled_back"]
+    assert "The roll-out failed: 0 of 1 new pods" in result["msg"]
+    assert "it is ProgressDeadlineExceeded" in result["msg"]
+    assert "Revision 1 was restored" in result["msg"]
+    assert cluster.template() == before
+    assert len(cluster.pods) == 1
+
+
+def test_failing_roll_out_without_rollback(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    cluster.api.ready_after, cluster.api.deadline = None, 1000
+    result = run(timeout=1)
+    assert result["failed"] and result["changed"] and not result["rolled_back"]
+    assert "The roll-out is not over after 1 seconds: 0 of 1 new pods" in result["msg"]
+    assert "Revision 1 can be restored" in result["msg"]
+    # The next run does not upgrade again, but still sees that it is not over.
+    cluster.api.writes.clear()
+    result = run(timeout=0)
+    assert result["failed"] and not result["changed"]
+    assert cluster.api.writes == []
+
+
+def test_failed_revision_is_upgraded_again(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    assert run()["changed"]
+    cluster.set_status("failed")
+    result = run()
+    assert (result["changed"], result["revision"]) == (True, 3)
+    assert result["objects"] == []
+
+
+def test_upgrade_in_progress(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    cluster.set_status("pending-upgrade")
+    result = run()
+    assert "Revision 1 of ci-runner is pending-upgrade: another helm operation is in progress" in result["msg"]
+    assert not result["changed"]
+    assert cluster.api.writes == []
+
+
+def test_upgrade_at_the_same_time_is_kept(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+
+    def interfere(method: str, path: str) -> None:
+        # The module has read the release, and is about to use it.
+        if path.endswith(f"secrets/sh.helm.release.v1.{RELEASE}.v1"):
+            cluster.api.before = lambda method, path: None
+            cluster.helm("upgrade", RELEASE, str(CHART), "--reuse-values", "--set", "concurrent=8")
+
+    cluster.api.before = interfere
+    result = run()
+    assert (result["changed"], result["revision"], result["previous_revision"]) == (True, 3, 2)
+    assert "concurrent = 8" in cluster.api.objects["configmaps", "ci", NAME]["data"]["config.toml"]
+    assert "privileged = true" in cluster.template()
+
+
+def test_upgrade_that_begins_in_between_is_left_alone(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+
+    def interfere(method: str, path: str) -> None:
+        # The last look before the upgrade.
+        if path.endswith("/replicasets"):
+            cluster.set_status("pending-upgrade")
+
+    cluster.api.before = interfere
+    result = run(rollback=True)
+    assert "Another helm operation on ci-runner is in progress" in result["msg"]
+    assert not result["changed"]
+    assert cluster.api.writes == []
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "message"),
+    [
+        (
+            ("list", "secrets"),
+            "helm get metadata says: Error: query: failed to query with labels: secrets is forbidden",
+        ),
+        (("list", "pods"), "kubectl get replicasets,pods says: Error from server (Forbidden): pods is forbidden"),
+    ],
+)
+def test_missing_permission_shows_before_anything_is_changed(
+    cluster: Cluster, run: Run, forbidden: tuple[str, str], message: str
+) -> None:
+    cluster.install()
+    cluster.api.forbidden = {forbidden}
+    result = run()
+    assert result["failed"] and not result["changed"]
+    assert "lacks a permission" in result["msg"]
+    assert 'User "tester" cannot list resource' in result["msg"]
+    assert message.partition(" says")[0] in result["msg"]
+    assert cluster.api.writes == []
+
+
+def test_missing_permission_in_the_upgrade(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    before = cluster.template()
+    cluster.api.forbidden = {("patch", "configmaps")}
+    result = run(rollback=True)
+    assert result["failed"]
+    assert 'cannot patch resource "configmaps"' in result["msg"]
+    assert cluster.template() == before
+
+
+def test_unreachable_api(cluster: Cluster, run: Run) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        cluster.connect(f"http://127.0.0.1:{unused.getsockname()[1]}")
+        result = run()
+    assert result["failed"]
+    assert result["msg"].startswith("The Kubernetes API cannot be reached; check kubeconfig and context.")
+
+
+def test_release_that_does_not_exist(cluster: Cluster, run: Run) -> None:
+    result = run(namespace="ci")
+    assert result["msg"].startswith("There is no release ci-runner in the namespace ci.")
+
+
+# None of this depends on the version of Helm.
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        (
+            "[[runners]]\n{{ if .Values.x }}\n[runners.kubernetes]\n{{ end }}\n",
+            {},
+            "runners.kubernetes.privileged would not be",
+        ),
+        (
+            '[[runners]]\n[runners.kubernetes]\n{{ "privileged = true" }}\n',
+            {},
+            "the chart would render a template that is not TOML",
+        ),
+        (
+            "[[runners]]\nkubernetes = {}\n",
+            {},
+            "runners.config: line 2: runners.kubernetes is not a table with a header",
+        ),
+        (CONFIG, {"values_path": "a.runners.config"}, "there is no text at a.runners.config"),
+        (CONFIG, {"chart": str(CHART), "chart_version": "9.9.9"}, "The chart at hand has the version 0.86.0"),
+        (CONFIG, {"helm_path": "/nowhere/helm"}, "helm_path: /nowhere/helm is not a program"),
+        (
+            CONFIG,
+            {"config": {"runners": {"kubernetes": {"privileged": None}}}},
+            "runners.kubernetes.privileged is null",
+        ),
+    ],
+    ids=["conditional", "second key", "inline table", "path", "version", "program", "null"],
+)
+def test_refuses_before_anything_is_changed(
+    cluster: Cluster, run: Run, config: str, options: dict[str, Any], message: str
+) -> None:
+    cluster.install({"runners": {"config": config}})
+    result = run(**options)
+    assert message in result["msg"]
+    assert not result.get("changed")
+    assert cluster.api.writes == []
