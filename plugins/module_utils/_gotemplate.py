@@ -179,7 +179,7 @@ class Template:
         while True:
             match = _TOKEN.match(self.text, place)
             if match is None:
-                raise TemplateError("the template action {{ has no end, }}", self.line(start))
+                raise TemplateError("the template action {{ has no end, }}", line=self.line(start))
             if match["end"]:
                 return match
             if match[0] in ('"', "'", "`"):

@@ -936,7 +936,8 @@ class Gatherer:
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/"
         ) as process:
-            assert process.stdout is not None
+            if process.stdout is None:
+                raise AssertionError
             complete = True
             for number, line in enumerate(process.stdout):
                 owners.add(line.strip())

@@ -10,6 +10,7 @@ The reader remembers where each key, value and header stands, so that _toml_edit
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta, timezone
@@ -711,8 +712,8 @@ def same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, str) and isinstance(other, str):
         return one == other
-    if isinstance(one, float) and isinstance(other, float) and one != one:
-        return other != other
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
     return type(one) is type(other) and bool(one == other)
 
 

@@ -122,7 +122,7 @@ def _is_encrypted(document: yaml.MappingNode) -> bool:
     return any(
         key.value == "sops"
         and isinstance(value, yaml.MappingNode)
-        and any(name.value == "mac" for name, _ in value.value)
+        and any(name.value == "mac" for name, _value in value.value)
         for key, value in document.value
     )
 
@@ -244,7 +244,9 @@ class _Splicer:
 
     @staticmethod
     def _merges(node: Any) -> bool:
-        return isinstance(node, yaml.MappingNode) and any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value)
+        return isinstance(node, yaml.MappingNode) and any(
+            key.tag == "tag:yaml.org,2002:merge" for key, _value in node.value
+        )
 
     def _follows(self, key: Any, value: Any) -> bool:
         """Whether a value stands behind its key; that of an alias stands elsewhere."""

@@ -98,20 +98,12 @@ backup_file:
 """
 
 import os
-import traceback
 from typing import Any, Optional
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _textfile, _values_yaml
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_text
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
-
-try:
-    import yaml  # noqa: F401
-except ImportError:
-    YAML_ERROR: Optional[str] = traceback.format_exc()
-else:
-    YAML_ERROR = None
 
 
 def main() -> None:
@@ -125,8 +117,8 @@ def main() -> None:
         add_file_common_args=True,
         supports_check_mode=True,
     )
-    if YAML_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("PyYAML"), exception=YAML_ERROR)
+    if _values_yaml.yaml is None:
+        module.fail_json(msg=missing_required_lib("PyYAML"))
     path: str = module.params["path"]
     digest_key = os.urandom(16)
     edited: list[_values_yaml.EditedValues] = []

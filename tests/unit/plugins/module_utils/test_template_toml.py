@@ -23,7 +23,8 @@ PRIVILEGED = {"runners": {"kubernetes": {"privileged": True}}}
 SERVICES = {"runners": {"kubernetes": {"service_container_security_context": {"privileged": True}}}}
 
 
-def edit(text: str, wanted: dict[str, Any] = PRIVILEGED) -> str:
+def edit(text: str, wanted: dict[str, Any] | None = None) -> str:
+    wanted = wanted or PRIVILEGED
     after = set_values(text, wanted).text
     assert set_values(after, wanted).text == after, "a second edit changes nothing"
     return after

@@ -68,9 +68,9 @@ class Tags(html.parser.HTMLParser):
         self.tags, self.attributes, self.text = [], [], []
         self.feed(text)
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.attributes += attributes
+        self.attributes += attrs
 
     def handle_data(self, data):
         self.text.append(data)
