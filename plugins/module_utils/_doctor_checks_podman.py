@@ -73,7 +73,12 @@ def podman_missing(host: Host) -> Optional[Finding]:
     return Finding(
         "There is no podman in PATH.",
         ("podman: not found",),
-        (host.install("podman", "uidmap:shadow-utils", "netavark", "aardvark-dns", "crun"), *enable),
+        (
+            host.install("podman", "uidmap:shadow-utils", "netavark", "aardvark-dns", "crun"),
+            # Debian's package enables the socket of root.
+            "systemctl disable --now podman.socket",
+            *enable,
+        ),
     )
 
 
@@ -529,18 +534,19 @@ def below_var_lib(host: Host) -> Optional[Finding]:
     if not root.startswith("/var/lib/"):
         return None
     tmpfs = host.need("tmpfs")
-    if tmpfs.get("path") and not root.startswith("/srv/") and root.startswith(tmpfs["path"] + "/"):
+    on_tmpfs = bool(tmpfs["fstab"]) if tmpfs["path"] else False
+    if on_tmpfs:
         target = "/srv/" + tmpfs["path"].rpartition("/")[2]
         move = (
             f"install -d -m 0755 {target}",
-            *((f"sed -i '{tmpfs['fstab']['line']}s|{tmpfs['path']}|{target}|' /etc/fstab",) if tmpfs["fstab"] else ()),
+            f"sed -i '{tmpfs['fstab']['line']}s|{tmpfs['path']}|{target}|' /etc/fstab",
             f"umount {tmpfs['path']}",
             f"mount {target}",
         )
     else:
         target = "/srv/" + root.rpartition("/")[2]
         move = (f"install -d -o {host.user} -g {host.user} -m 0700 {target}",)
-    new = target + "/storage" if tmpfs.get("path") else target
+    new = f"{target}/storage" if on_tmpfs else target
     return Finding(
         f"The store is {root}, and Podman is {host.podman}.",
         (f"{host.need('storage_conf')['path']}: graphroot = {root}",),

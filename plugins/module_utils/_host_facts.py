@@ -1050,6 +1050,9 @@ class Gatherer:
             fact["ping"] = {
                 "error": f"{facts['store'].get('graph_root')} holds no store yet, and a request would create one"
             }
+        elif str(facts["podman"].get("info", {}).get("error", "")).startswith("podman info:"):
+            # A service that fails again and again takes its socket down with it.
+            fact["ping"] = {"error": "'podman info' fails, and so would the service"}
         else:
             fact["ping"] = self._ping(path, account.uid)
         return fact

@@ -69,8 +69,7 @@ loginctl enable-linger $U; systemctl restart user@$N.service
 {RESTORE_USER_CONFIG}; as systemctl --user unmask podman.socket; as systemctl --user enable podman.socket
 as systemctl --user restart podman.socket
 mountpoint -q $T || mount $T; mount -o remount,exec,size=2G,nr_inodes=2m,huge=within_size $T
-{RESTORE_IDS}
-[ "$(as podman info --format '{{{{.Store.GraphDriverName}}}}')" = overlay ] || as podman system reset --force
+{RESTORE_IDS}; empty; as systemctl --user start podman.socket
 {RESTORE_UNIT}; systemctl disable --now podman.socket; sysctl --quiet --system
 """
 OVERLAY = "printf '%s\\n' '[storage.options.overlay]'"
@@ -166,9 +165,11 @@ CASES = [
     ),
     Case(
         "storage.below_var_lib",
-        "install -d -o $U -g $U /var/lib/ci-store; sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store\"|' $S",
-        f"{RESTORE_USER_CONFIG}; rm -rf /var/lib/ci-store; as podman unshare rm -rf /srv/ci-store; rm -rf "
-        "/srv/ci-store",
+        "mkdir /var/lib/ci-store /srv/ci-store; mount -t tmpfs -o uid=$N ci /var/lib/ci-store; "
+        "mount -t tmpfs -o uid=$N ci /srv/ci-store; sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store\"|' $S; "
+        "as systemctl --user stop podman.service; load",
+        f"{RESTORE_USER_CONFIG}; as podman system migrate; umount -l /var/lib/ci-store /srv/ci-store; "
+        "rmdir /var/lib/ci-store /srv/ci-store",
         only="debian12",
     ),
     Case("session.noexec_home", "mount -o remount,noexec $T", "mount -o remount,exec $T"),
