@@ -274,7 +274,12 @@ def store_foreign_ids(host: Host) -> Optional[Finding]:
     strange: dict[str, set[int]] = {"subuid": set(), "subgid": set()}
     for pair in owners:
         for kind, number in zip(("subuid", "subgid"), map(int, pair.split())):
-            if number != own[kind] and not any(begin <= number < end for begin, end in known[kind]):
+            # The group root on a directory that an administrator made for the user does no harm.
+            if (
+                (kind, number) != ("subgid", 0)
+                and number != own[kind]
+                and not any(begin <= number < end for begin, end in known[kind])
+            ):
                 strange[kind].add(number)
     if not any(strange.values()):
         if not host.need("store.foreign_ids")["complete"]:

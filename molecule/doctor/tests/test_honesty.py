@@ -165,8 +165,8 @@ CASES = [
     ),
     Case(
         "storage.below_var_lib",
-        "mkdir /var/lib/ci-store /srv/ci-store; mount -t tmpfs -o uid=$N ci /var/lib/ci-store; "
-        "mount -t tmpfs -o uid=$N ci /srv/ci-store; sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store\"|' $S; "
+        "O=uid=$N,gid=$(id -g $U); mkdir /var/lib/ci-store /srv/ci-store; mount -t tmpfs -o $O ci /var/lib/ci-store; "
+        "mount -t tmpfs -o $O ci /srv/ci-store; sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store\"|' $S; "
         "as systemctl --user stop podman.service; load",
         f"{RESTORE_USER_CONFIG}; as podman system migrate; umount -l /var/lib/ci-store /srv/ci-store; "
         "rmdir /var/lib/ci-store /srv/ci-store",
