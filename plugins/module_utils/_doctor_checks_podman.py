@@ -534,9 +534,8 @@ def below_var_lib(host: Host) -> Optional[Finding]:
     if not root.startswith("/var/lib/"):
         return None
     tmpfs = host.need("tmpfs")
-    on_tmpfs = bool(tmpfs["fstab"]) if tmpfs["path"] else False
-    if on_tmpfs:
-        target = "/srv/" + tmpfs["path"].rpartition("/")[2]
+    target = f"/srv/{root.split('/')[3]}"
+    if tmpfs["path"] and tmpfs["fstab"]:
         move = (
             f"install -d -m 0755 {target}",
             f"sed -i '{tmpfs['fstab']['line']}s|{tmpfs['path']}|{target}|' /etc/fstab",
@@ -544,13 +543,11 @@ def below_var_lib(host: Host) -> Optional[Finding]:
             f"mount {target}",
         )
     else:
-        target = "/srv/" + root.rpartition("/")[2]
         move = (f"install -d -o {host.user} -g {host.user} -m 0700 {target}",)
-    new = f"{target}/storage" if on_tmpfs else target
     return Finding(
         f"The store is {root}, and Podman is {host.podman}.",
         (f"{host.need('storage_conf')['path']}: graphroot = {root}",),
-        reset(host, *move, *host.edit(_own_conf(host), ("storage", "graphroot", f'"{new}"'))),
+        reset(host, *move, *host.edit(_own_conf(host), ("storage", "graphroot", f'"{target}/storage"'))),
         reset_loss(host),
     )
 

@@ -166,7 +166,7 @@ CASES = [
     Case(
         "storage.below_var_lib",
         "O=uid=$N,gid=$(id -g $U); mkdir /var/lib/ci-store /srv/ci-store; mount -t tmpfs -o $O ci /var/lib/ci-store; "
-        "mount -t tmpfs -o $O ci /srv/ci-store; sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store\"|' $S; "
+        "mount -t tmpfs -o $O ci /srv/ci-store; sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store/storage\"|' $S; "
         "as systemctl --user stop podman.service; load",
         f"{RESTORE_USER_CONFIG}; as podman system migrate; umount -l /var/lib/ci-store /srv/ci-store; "
         "rmdir /var/lib/ci-store /srv/ci-store",
