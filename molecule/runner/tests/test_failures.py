@@ -69,7 +69,7 @@ def test_a_launch_mode_that_the_host_forbids(play, host, unchanged):
     # Says what unshare says where AppArmor forbids it, as on Ubuntu 24.04.
     message = "unshare: write failed /proc/self/uid_map: Operation not permitted"
     script = f"printf '#!/bin/sh\\necho {message} >&2\\nexit 1\\n' > /usr/bin/unshare"
-    host.check_output("cp -a /usr/bin/unshare /usr/bin/unshare.away && %s" % script)
+    host.check_output(f"cp -a /usr/bin/unshare /usr/bin/unshare.away && {script}")
     try:
         output = " ".join(play(runner_launch="userns", fails=True).output.split())
     finally:
