@@ -1,0 +1,277 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the variables of the host roles say on releases, kernels and hosts that no test machine is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROLES = Path(__file__).parents[3] / "roles"
+GIB = 2**30
+
+
+def render(role: str, expression: str, facts: dict[str, Any] | None = None, **variables: Any) -> Any:
+    """The value of an expression among the variables of a role."""
+    loader = DataLoader()
+    known: dict[str, Any] = {"ansible_check_mode": False}
+    for part in ("defaults", "vars"):
+        known |= loader.load_from_file(str(ROLES / role / part / "main.yml"), trusted_as_template=True)
+    known |= {"ansible_facts": {"getent_passwd": {}, **(facts or {})}, **variables}
+    return Templar(loader=loader, variables=known).template(trust_as_template("{{ " + expression + " }}"))
+
+
+def release(name: str, version: str, codename: str) -> dict[str, str]:
+    return {
+        "distribution": name,
+        "distribution_version": version,
+        "distribution_major_version": version.partition(".")[0],
+        "distribution_release": codename,
+    }
+
+
+RELEASES = [
+    (release("Debian", "11.11", "bullseye"), "slirp4netns", "iptables", False),
+    (release("Debian", "12.11", "bookworm"), "slirp4netns", "iptables", True),
+    (release("Debian", "13.1", "trixie"), "passt", "nftables", True),
+    (release("Debian", "n/a", "forky"), "passt", "nftables", True),
+    (release("Ubuntu", "22.04", "jammy"), "slirp4netns", "iptables", False),
+    (release("Ubuntu", "24.04", "noble"), "slirp4netns", "iptables", True),
+    (release("Ubuntu", "26.04", "resolute"), "passt", "nftables", True),
+]
+
+
+@pytest.mark.parametrize(("facts", "network", "firewall", "works"), RELEASES, ids=lambda value: str(value)[:60])
+def test_release(facts, network, firewall, works):
+    packages = render("podman", "__podman_package_names", facts)
+    assert {"podman", "uidmap", "dbus-user-session", "crun", "python3-tomlkit", network, firewall} <= set(packages)
+    assert len({"slirp4netns", "passt"} & set(packages)) == 1
+    # Either netavark with its name server, or CNI.
+    assert ("netavark" in packages, "aardvark-dns" in packages) == (
+        ("containernetworking-plugins" not in packages),
+    ) * 2
+    problems = render("podman", "__podman_problems", facts)
+    assert (problems == []) is works
+    if not works:
+        assert "GitLab Runner needs 4.2 or later" in problems[0] and "podman_minimum_version" in problems[0]
+        assert render("podman", "__podman_problems", facts, podman_minimum_version="3.0") == []
+        assert render("podman", "__podman_problems", facts, podman_packages=["podman-static"]) == []
+
+
+def test_unknown_release():
+    facts = release("Ubuntu", "20.04", "focal")
+    assert "Ubuntu 20.04 is not supported" in render("podman", "__podman_problems", facts)[0]
+    assert render("podman", "__podman_problems", facts, podman_packages=["podman"]) == []
+
+
+TRIXIE = RELEASES[2][0]
+MIRROR = {"location": "m", "insecure": True}
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"podman_images": ["a;b"]}, '"a;b" is not a name'),
+        ({"podman_images": ["$(id)"]}, '"$(id)" is not a name'),
+        ({"podman_prune_keep": ["*"]}, None),
+        ({"podman_images": ["registry.example.com:5000/a/b@sha256:" + "0" * 64]}, None),
+        ({"podman_prune_age": "soon"}, '"soon" is not an age'),
+        (
+            {"podman_registries_conf": {"registry": [{"location": "a", "mirror": [MIRROR]}]}},
+            "m would be",
+        ),
+        (
+            {
+                "podman_registries_conf": {"registry": [{"location": "a", "insecure": True}]},
+                "podman_insecure_registries": ["a"],
+            },
+            None,
+        ),
+    ],
+)  # fmt: skip
+def test_podman_variables_are_checked(variables, said):
+    problems = render("podman", "__podman_problems", TRIXIE, **variables)
+    assert said in problems[0] if said else problems == []
+
+
+def test_mirrors_and_insecure_registries_become_tables():
+    found = render(
+        "podman",
+        "__podman_registries",
+        podman_registry_mirrors={"docker.io": ["m1", "m2"]},
+        podman_insecure_registries=["m2"],
+        podman_registries_conf={"registry": [{"location": "own"}]},
+    )
+    assert found == [
+        {
+            "location": "docker.io",
+            "insecure": None,
+            "mirror": [{"location": "m1", "insecure": None}, {"location": "m2", "insecure": True}],
+        },
+        {"location": "m2", "insecure": True, "mirror": None},
+        {"location": "own"},
+    ]
+    assert render("podman", "__podman_registries") is None
+
+
+def info(mapped: list[tuple[int, int]], version: str = "v2") -> dict[str, str]:
+    uidmap = [{"container_id": 0, "host_id": 995, "size": 1}]
+    for start, count in mapped:
+        uidmap.append({"container_id": sum(entry["size"] for entry in uidmap), "host_id": start, "size": count})
+    return {"stdout": json.dumps({"host": {"cgroupVersion": version, "idMappings": {"uidmap": uidmap}}})}
+
+
+@pytest.mark.parametrize(
+    ("mapped", "granted", "lost", "new"),
+    [
+        ([(100000, 65536)], [(100000, 65536)], [], []),
+        ([(100000, 65536)], [(400000, 65536)], [100000], [400000]),
+        ([(100000, 65536)], [(100000, 65536), (400000, 65536)], [], [400000]),
+        ([(100000, 131072)], [(100000, 65536), (165536, 65536)], [], []),
+        ([(100000, 65536), (165536, 65536)], [(100000, 131072)], [], []),
+        ([(100000, 65536)], [(100000, 131072)], [], [100000]),
+        ([(100000, 65536)], [], [], []),
+        ([], [(100000, 65536)], [], []),
+    ],
+)
+def test_changed_subordinate_ids_are_seen(mapped, granted, lost, new):
+    subids = {"subuid": [{"start": start, "count": count} for start, count in granted]}
+    variables = {"__podman_info": info(mapped), "__userns_subids": subids}
+    assert [found["start"] for found in render("podman", "__podman_ids_lost", **variables)] == lost
+    assert [found["start"] for found in render("podman", "__podman_ids_new", **variables)] == new
+    assert len(render("podman", "__podman_ids_news", **variables)) == len(lost) + len(new)
+
+
+def test_old_cgroups_are_reported():
+    assert render("podman", "__podman_warnings", __podman_info=info([], "v2")) == []
+    assert (
+        "systemd.unified_cgroup_hierarchy=1" in render("podman", "__podman_warnings", __podman_info=info([], "v1"))[0]
+    )
+
+
+def found(
+    ram: int = 16 * GIB, swap: int = 0, kernel: str = "6.12.1", running: int = 0, images: int = 0, **store: Any
+) -> dict:
+    """The answer of podman info."""
+    return {
+        "stdout": json.dumps(
+            {
+                "host": {"memTotal": ram, "swapTotal": swap, "kernel": kernel},
+                "store": {
+                    "graphRoot": "/srv/rootless-containers/storage",
+                    "imageStore": {"number": 0},
+                    "containerStore": {"number": running, "running": running},
+                    **store,
+                },
+            }
+        )
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "host", "variables", "refused"),
+    [
+        ("50%", {}, {}, False),
+        (0.5, {}, {}, False),
+        ("14G", {}, {}, False),
+        ("15G", {}, {}, True),
+        ("15G", {}, {"tmpfs_storage_memory_share": 95}, False),
+        ("15G", {"swap": 4 * GIB}, {}, False),
+        ("15G", {"swap": 4 * GIB}, {"tmpfs_storage_noswap": True}, True),
+        ("100%", {}, {}, True),
+        ("8589934592", {}, {}, False),
+        ("1T", {}, {}, True),
+    ],
+)
+def test_tmpfs_size_against_the_memory(size, host, variables, refused):
+    said = render(
+        "tmpfs_storage",
+        "__tmpfs_storage_refusals",
+        tmpfs_storage_size=size,
+        __tmpfs_storage_found=found(**host),
+        **variables,
+    )
+    assert bool(said) is refused
+    assert not refused or f"tmpfs_storage_size: {size} (" in said[0]
+
+
+@pytest.mark.parametrize("size", ["half", "0%", "101%", "-1G", "1.5G", "16 G"])
+def test_tmpfs_size_is_a_size(size):
+    assert "is not a size" in render("tmpfs_storage", "__tmpfs_storage_problems", tmpfs_storage_size=size)[0]
+
+
+@pytest.mark.parametrize(
+    ("variables", "option", "there"),
+    [
+        ({}, "huge=within_size", True),
+        ({"__tmpfs_storage_huge_pages": {"stat": {"exists": False}}}, "huge=within_size", False),
+        ({"tmpfs_storage_inodes": 1000}, "nr_inodes=1000", True),
+        ({}, "noatime", True),
+        ({"tmpfs_storage_noatime": False}, "noatime", False),
+        ({"tmpfs_storage_noswap": True}, "noswap", True),
+        ({"tmpfs_storage_size": 0.25}, "size=25%", True),
+        ({"tmpfs_storage_size": "16G"}, "size=16G", True),
+    ],
+)
+def test_tmpfs_mount_options(variables, option, there):
+    options = render("tmpfs_storage", "__tmpfs_storage_options", **{"__tmpfs_storage_found": found(), **variables})
+    assert (option in options.split(",")) is there
+
+
+def test_selinux_labels_the_tmpfs():
+    answer = {"stdout": json.dumps({"host": {"security": {"selinuxEnabled": True}}})}
+    assert ":container_file_t:" in render("tmpfs_storage", "__tmpfs_storage_options", __tmpfs_storage_found=answer)
+
+
+def test_noswap_needs_a_kernel_that_has_it():
+    (said,) = render(
+        "tmpfs_storage",
+        "__tmpfs_storage_refusals",
+        tmpfs_storage_noswap=True,
+        __tmpfs_storage_found=found(kernel="6.1.0-40-amd64"),
+    )
+    assert "Linux 6.1.0-40-amd64" in said
+
+
+def test_always_is_warned_of():
+    variables = {"tmpfs_storage_huge": "always", "__tmpfs_storage_found": found()}
+    assert "5 GB" in render("tmpfs_storage", "__tmpfs_storage_warnings", **variables)[0]
+
+
+@pytest.mark.parametrize(
+    ("variables", "program"),
+    [
+        ({"__tmpfs_storage_native": {"rc": 0}}, None),
+        ({"__tmpfs_storage_native": {"rc": 1}}, "/usr/bin/fuse-overlayfs"),
+        ({"tmpfs_storage_fuse_overlayfs": True}, "/usr/bin/fuse-overlayfs"),
+        ({"__tmpfs_storage_native": {"rc": 1}, "tmpfs_storage_fuse_overlayfs": False}, None),
+        ({"tmpfs_storage_fuse_overlayfs": True, "tmpfs_storage_state": "absent"}, None),
+    ],
+)
+def test_overlay_that_works_on_the_kernel(variables, program):
+    conf = render("tmpfs_storage", "__tmpfs_storage_conf", **variables)
+    assert conf["options"]["overlay"]["mount_program"] == program
+
+
+def test_a_mount_program_of_the_users_choice_stays():
+    choice = {"storage": {"options": {"overlay": {"mount_program": "/opt/fuse-overlayfs"}}}}
+    assert "options" not in render("tmpfs_storage", "__tmpfs_storage_conf", podman_storage_conf=choice)
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_running_jobs_are_not_moved(state):
+    root = "/home/u/.local/share/containers/storage" if state == "present" else "/srv/rootless-containers/storage"
+    said = render(
+        "tmpfs_storage",
+        "__tmpfs_storage_refusals",
+        tmpfs_storage_state=state,
+        tmpfs_storage_discard_existing=True,
+        __tmpfs_storage_found=found(running=2, graphRoot=root),
+    )
+    assert len(said) == 1 and said[0].startswith("2 containers are running")
