@@ -56,9 +56,10 @@ def stored_chart(release: str) -> dict[str, bytes]:
             files[item["name"]] = base64.b64decode(item["data"])
         if chart.get("schema"):
             files["values.schema.json"] = base64.b64decode(chart["schema"])
-    except (binascii.Error, ValueError, KeyError, TypeError, OSError, EOFError, zlib.error):
+        dependencies = metadata.get("dependencies")
+    except (binascii.Error, ValueError, AttributeError, KeyError, TypeError, OSError, EOFError, zlib.error):
         raise HelmReleaseError("Helm's record of the release cannot be read") from None
-    if metadata.get("dependencies"):
+    if dependencies:
         raise HelmReleaseError("the chart has subcharts, which Helm's record of the release does not have")
     if any(name.startswith("/") or ".." in name.split("/") for name in files):
         raise HelmReleaseError("Helm's record of the release names files outside of the chart")

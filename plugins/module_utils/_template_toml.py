@@ -531,14 +531,8 @@ class _Editor:
             return None
         for length in range(len(self.table) - 1, len(top.path), -1):
             found = [header for header in inside if header.path == self.table[:length]]
-            if len(found) > 1:
-                name = _toml.format_path(found[1].path)
-                self.reader.fail(
-                    found[1].start,
-                    f"there is no [{self.table_name}], and it is not clear to which [{name}] it should be added;"
-                    " add the header first",
-                )
-            if found:
+            # Of tables that several branches have, none is the right one; all are in the top one.
+            if len(found) == 1:
                 return found[0]
         return top
 
@@ -627,7 +621,9 @@ class _Editor:
         indent: Optional[str] = ""
         if parent is self.root:
             place = len(reader.text)
-        elif inner and inner.context == parent.context and self._is_inside(inner, parent):
+        elif (
+            inner and inner.context == parent.context and self._is_inside(inner, parent) and not self._has_parts(parent)
+        ):
             indent = self._indent(inner.start)
             if indent is None:
                 reader.fail(inner.start, f"the header shares its line, so that no [{self.table_name}] can be added")
@@ -645,6 +641,11 @@ class _Editor:
                 f"{self._deeper(indent)}{_toml.format_key(self.key)} = {_toml.format_value(self.value)}",
             ],
         )
+
+    def _has_parts(self, parent: Header) -> bool:
+        """Whether tables between the parent and the wanted one have headers; then it comes behind those."""
+        between = range(len(parent.path) + 1, len(self.table))
+        return any(header.path == self.table[:length] for header in self.headers for length in between)
 
     def _section_end(self, parent: Header) -> int:
         """The place after all tables inside of the parent, in the block that the parent is in."""

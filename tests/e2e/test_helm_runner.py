@@ -463,3 +463,118 @@ def test_refuses_before_anything_is_changed(
     assert message in result["msg"]
     assert not result.get("changed")
     assert cluster.api.writes == []
+
+
+# --------------------------------------------------------------------------------------------- the role
+
+
+@pytest.fixture
+def play(cluster: Cluster) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A function that runs the playbook, and returns the result."""
+
+    def play(*arguments: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+        variables = {
+            "kubernetes_release": RELEASE,
+            "kubernetes_privileged_is_root_on_the_node": True,
+            "kubernetes_kubeconfig": str(cluster.kubeconfig),
+            "kubernetes_helm_path": str(cluster.programs / "helm"),
+            "kubernetes_kubectl_path": str(cluster.programs / "kubectl"),
+            "kubernetes_timeout": 30,
+            "kubernetes_verify_timeout": 5,
+            "ansible_python_interpreter": sys.executable,
+            **variables,
+        }
+        command = [Path(sys.executable).with_name("ansible-playbook"), "rootless.gitlab_runner.kubernetes", *arguments]
+        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(Path(helm_runner.__file__).parents[5])}
+        environment.update(ANSIBLE_LOCALHOST_WARNING="0", ANSIBLE_CALLBACK_RESULT_FORMAT="yaml")
+        result = subprocess.run(
+            [*command, "--extra-vars", json.dumps(variables)],
+            cwd=cluster.home,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert TOKEN not in result.stdout + result.stderr
+        assert "s3cr3t-t0k3n" not in result.stdout + result.stderr
+        return result
+
+    return play
+
+
+def job(name: str, created: str, privileged: bool) -> dict[str, Any]:
+    """The pod of a job with a Docker daemon, the container of which is called by its alias."""
+    daemon = {"name": "docker", "image": "docker:24-dind", "securityContext": {"privileged": privileged}}
+    containers = [{"name": "build", "image": "docker:24"}, {"name": "helper", "image": "helper"}, daemon]
+    labels = {"job.runner.gitlab.com/pod": name}
+    return {
+        "metadata": {"name": name, "creationTimestamp": created, "labels": labels},
+        "spec": {"containers": containers},
+    }
+
+
+def test_playbook(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    cluster.install()
+    cluster.api.add("pods", job("new-privileged", "2026-01-31T12:00:02Z", True))
+    cluster.api.add("pods", job("new", "2026-01-31T12:00:03Z", False))
+    cluster.api.add("pods", job("old", "2026-01-31T12:00:01Z", True))
+    values = cluster.home / "git-values.yaml"
+    values.write_text("runners:\n  config: |\n    [[runners]]\n      [runners.kubernetes]\n        image = 'a'\n")
+
+    planned = play("--check", "--diff")
+    assert planned.returncode == 0, planned.stdout
+    assert "+    privileged = true" in planned.stdout
+    assert cluster.api.writes == []
+
+    first = play(kubernetes_values_file=str(values), kubernetes_probe=True)
+    assert first.returncode == 0, first.stdout
+    assert "the daemon in new-privileged, container docker, listens" in first.stdout.replace("\n", " ").replace(
+        "  ", ""
+    )
+    added = "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n"
+    assert cluster.template().endswith(added)
+    assert added in cluster.values()["runners"]["config"]
+    assert "      [runners.kubernetes.service_container_security_context]\n" in values.read_text()
+    probes = [write for write in cluster.api.writes if write[1] == "pods"]
+    assert [method for method, _resource, _name in probes] == ["POST", "DELETE"]
+    assert len(cluster.pods) == 4
+
+    cluster.api.writes.clear()
+    for pod in [pod for pod in cluster.pods if "job.runner.gitlab.com/pod" in pod["metadata"]["labels"]]:
+        del cluster.api.objects["pods", "ci", pod["metadata"]["name"]]
+    second = play(kubernetes_values_file=str(values))
+    assert second.returncode == 0, second.stdout
+    assert "changed=0" in second.stdout
+    assert "docker-in-docker was not verified" in second.stdout
+    assert cluster.api.writes == []
+
+
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_playbook_stops_early(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    config = """\
+[[runners]]
+  [runners.kubernetes]
+    allow_privilege_escalation = false
+    [runners.kubernetes.service_container_security_context]
+      privileged = false
+"""
+    cluster.install({"runners": {"config": config}, "extraEnv": {"KUBERNETES_PRIVILEGED": "false"}})
+    namespace = {"metadata": {"name": "ci", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}}
+    cluster.api.add("namespaces", namespace, "")
+    result = play(kubernetes_privileged="all")
+    assert result.returncode != 0
+    output = " ".join(result.stdout.split())
+    assert "service_container_security_context has privileged = false" in output
+    assert "allow_privilege_escalation = false excludes privileged containers" in output
+    assert "KUBERNETES_PRIVILEGED is false in the environment of the manager" in output
+    assert 'violates PodSecurity "baseline:latest"' in output.replace("\\", "")
+    assert cluster.api.writes == []
+
+
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_playbook_needs_the_acknowledgement(
+    cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    result = play(kubernetes_privileged_is_root_on_the_node=False)
+    assert result.returncode != 0
+    assert "root on the nodes" in " ".join(result.stdout.split())

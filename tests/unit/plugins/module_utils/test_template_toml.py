@@ -151,6 +151,12 @@ def test_small_templates(before: str, after: str) -> None:
             "    [runners.kubernetes.service_container_security_context]\n      privileged = true\n  [runners.cache]\n",
         ),
         (
+            SERVICES,
+            "[[runners]]\n{{ if .a }}\n[runners.kubernetes]\n{{ else }}\n[runners.kubernetes]\n{{ end }}\na = 1\n",
+            "[[runners]]\n{{ if .a }}\n[runners.kubernetes]\n{{ else }}\n[runners.kubernetes]\n{{ end }}\na = 1\n"
+            "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n",
+        ),
+        (
             {"runners": {"limit": 4, "kubernetes": {"image": 'b"c', "cpu_limit": "2", "tolerations": ["x", "y"]}}},
             "[[runners]]\n  limit = 3\n  [runners.kubernetes]\n    image = 'a' # old\n",
             "[[runners]]\n  limit = 4\n  [runners.kubernetes]\n"
