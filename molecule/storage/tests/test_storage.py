@@ -1,0 +1,301 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The storage of a host on its way: images, changed subordinate ids, the tmpfs and back, the reset. In this order."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from ci_host import IMAGE, USER
+
+HERE = Path(__file__).parents[1]
+PATH = "/srv/rootless-containers"
+REGISTRY = "localhost:5000"
+KEPT = f"{REGISTRY}/team/kept:1"
+PASSWORD = "pull-secret"
+HTPASSWD = "ci:$2y$04$abcdefghijklmnopqrstuuH5wTQzvC3Zall/mZjSDa23DrVdMWhT6"
+IMAGES = {
+    "podman_images": [KEPT],
+    "podman_insecure_registries": [REGISTRY],
+    "podman_registry_mirrors": {"docker.io": [REGISTRY]},
+    "podman_registry_logins": [{"registry": REGISTRY, "username": "ci", "password": PASSWORD}],
+}
+TMPFS = {"tmpfs_storage_enabled": True, "tmpfs_storage_size": "300M", "tmpfs_storage_inodes": 50000}
+
+
+class Run(NamedTuple):
+    ok: bool
+    changed: int
+    text: str
+    """The output in one line."""
+
+
+@pytest.fixture(scope="module")
+def play(host):
+    """Run a playbook on the host with variables."""
+
+    def run(playbook: str = str(HERE / "vary.yml"), *arguments: str, **variables) -> Run:
+        result = subprocess.run(
+            ["ansible-playbook", "--inventory", HERE.parent / "_shared/inventory", "--limit", host.backend.name]
+            + ["--extra-vars", json.dumps(variables), *arguments, playbook],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert PASSWORD not in result.stdout + result.stderr
+        text = " ".join((result.stdout + result.stderr).split())
+        changed = re.search(r"changed=(\d+)", text)
+        return Run(result.returncode == 0, int(changed.group(1)) if changed else -1, text)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def reboot(host):
+    def run() -> None:
+        subprocess.run(["podman", "restart", "--time", "60", host.backend.name], check=True, capture_output=True)
+        subprocess.run(
+            ["podman", "exec", host.backend.name, "timeout", "120", "sh", "-c"]
+            + ["until systemctl is-system-running --wait | grep -E 'running|degraded'; do :; done"],
+            check=True,
+            capture_output=True,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def registry(host, as_runner) -> None:
+    """A registry on the host that wants a login, with the image that is to be kept."""
+    host.check_output("apt-get install --yes --no-install-recommends docker-registry")
+    host.check_output("echo %s > /etc/docker/registry/htpasswd", HTPASSWD)
+    host.check_output(
+        "printf 'auth:\\n  htpasswd:\\n    realm: r\\n    path: /etc/docker/registry/htpasswd\\n' > /tmp/auth"
+        " && sed -i '/^auth:/,$d' /etc/docker/registry/config.yml && cat /tmp/auth >> /etc/docker/registry/config.yml"
+        " && systemctl restart docker-registry"
+    )
+    as_runner(f"podman image exists {IMAGE} || podman import /srv/gitlab-standin/job-image.tar {IMAGE}")
+    as_runner(
+        f"printf {PASSWORD} | podman login --tls-verify=false --username ci --password-stdin"
+        f" --authfile /tmp/auth.json {REGISTRY} && podman push --tls-verify=false --authfile /tmp/auth.json"
+        f" {IMAGE} docker://{KEPT}"
+    )
+
+
+def make(as_runner, name: str, *lines: str, age: str = "--timestamp 0") -> None:
+    script = "\\n".join([f"FROM {IMAGE}", f"RUN echo {name} > /name", *lines])
+    as_runner(f"printf '{script}\\n' | podman build --quiet {age} --tag {name} --file - /srv/gitlab-standin")
+
+
+def names(as_runner) -> set[str]:
+    return set(as_runner("podman images --format '{{.Repository}}:{{.Tag}}'").split())
+
+
+# --- images -----------------------------------------------------------------
+
+
+def test_images_are_fetched_with_a_login_and_stay(play, host, as_runner, registry):
+    first = play(**IMAGES)
+    assert first.ok, first.text
+    assert KEPT in names(as_runner)
+    home = host.user(USER).home
+    logins = host.file(f"{home}/.docker/config.json")
+    assert (logins.user, logins.mode) == (USER, 0o600)
+    assert json.loads(logins.content_string) == {
+        "auths": {REGISTRY: {"auth": base64.b64encode(f"ci:{PASSWORD}".encode()).decode()}}
+    }
+    registries = host.file(f"{home}/.config/containers/registries.conf.d/50-rootless-gitlab-runner.conf").content_string
+    assert "insecure = true" in registries and f'location = "{REGISTRY}"' in registries
+    second = play(**IMAGES)
+    assert (second.ok, second.changed) == (True, 0), second.text
+
+
+def test_an_insecure_registry_needs_consent(play):
+    run = play(podman_registries_conf={"registry": [{"location": "registry.example.com", "insecure": True}]})
+    assert not run.ok and "registry.example.com would be talked to without verified TLS" in run.text
+
+
+def test_prune_removes_what_is_old_and_unused(play, host, as_runner):
+    assert as_runner("systemctl --user is-active rootless-podman-prune.timer").strip() == "active"
+    for name in ("example.com/old:1", "example.com/in-use:1", "localhost/only-here:1"):
+        make(as_runner, name)
+    make(as_runner, "example.com/labelled:1", "LABEL keep=yes")
+    make(as_runner, "example.com/young:1", age="")
+    as_runner(
+        "podman volume exists cache || podman volume create cache; podman create --name user example.com/in-use:1 true"
+    )
+    host.check_output("sed -i s/^labels=.*/labels=keep/ /usr/local/bin/rootless-podman")
+    as_runner("systemctl --user start rootless-podman-prune.service")
+    left = names(as_runner)
+    assert left >= {
+        "example.com/in-use:1",
+        "example.com/labelled:1",
+        "example.com/young:1",
+        "localhost/only-here:1",
+        KEPT,
+        IMAGE,
+    }
+    assert "example.com/old:1" not in left
+    as_runner("podman volume exists cache && podman container exists user")
+    as_runner("podman rm user && podman rmi example.com/in-use:1 example.com/labelled:1 example.com/young:1")
+
+
+# --- subordinate ids -------------------------------------------------------------
+
+
+def ranges(host) -> list[str]:
+    lines = host.file("/etc/subuid").content_string.splitlines()
+    return [line.partition(":")[2] for line in lines if line.startswith(f"{USER}:")]
+
+
+def test_a_replaced_range_is_appended_again_but_no_job_is_killed(play, host, as_runner):
+    (old,) = ranges(host)
+    as_runner(
+        f"podman volume create owned; podman run --rm --volume owned:/v {IMAGE} sh -c 'echo x > /v/f; chown 1000 /v/f'"
+    )
+    job = as_runner(f"podman run --detach {IMAGE} sleep 1000").strip()
+    host.check_output("sed -i 's/^%s:.*/%s:4000000:65536/' /etc/subuid /etc/subgid", USER, USER)
+
+    refused = play(**IMAGES)
+    assert not refused.ok and "1 containers of gitlab-runner are running" in refused.text
+    assert "are no longer in /etc/subuid, but the files in its containers" in refused.text
+    assert as_runner(f"podman inspect --format {{{{.State.Running}}}} {job}").strip() == "true"
+    as_runner(f"podman rm --force --time 0 {job}")
+
+    repaired = play(**IMAGES)
+    assert repaired.ok, repaired.text
+    assert set(ranges(host)) == {old, "4000000:65536"}
+    assert host.service("gitlab-runner").is_running
+    owner = as_runner(f"podman run --rm --volume owned:/v {IMAGE} stat -c %u /v/f").strip()
+    assert owner == "1000"
+    mapped = json.loads(as_runner("podman info --format json"))["host"]["idMappings"]["uidmap"]
+    assert sum(entry["size"] for entry in mapped) == 2 * 65536 + 1
+    again = play(**IMAGES)
+    assert (again.ok, again.changed) == (True, 0), again.text
+
+
+def test_files_of_a_lost_range_are_found(play, host, as_runner):
+    saved = {name: host.file(name).content_string for name in ("/etc/subuid", "/etc/subgid")}
+    host.check_output("cp /etc/subuid /etc/subuid-")
+    host.check_output("sed -i '/^%s:/{/:4000000:/!d}' /etc/subuid /etc/subgid", USER)
+    try:
+        as_runner("podman system migrate")
+        run = play(podman_scan_storage=True)
+        assert not run.ok and "Append the old range again" in run.text
+        assert saved["/etc/subuid"].splitlines()[0] in run.text
+    finally:
+        for name, text in saved.items():
+            host.check_output("printf %s > %s", text, name)
+        as_runner("podman system migrate")
+
+
+# --- limits -----------------------------------------------------------------------
+
+
+def test_a_jobs_memory_limit_applies(host, uid, as_runner):
+    controllers = host.file(f"/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers")
+    if "memory" not in controllers.content_string.split():
+        pytest.skip(f"this kernel delegates no memory controller: {controllers.content_string!r}")
+    limit = as_runner(f"podman run --rm --memory 64m {IMAGE} cat /sys/fs/cgroup/memory.max").strip()
+    assert limit == str(64 * 1024 * 1024)
+
+
+# --- tmpfs ------------------------------------------------------------------------------
+
+
+def test_a_tmpfs_beyond_the_memory_is_refused(play):
+    run = play(**{**TMPFS, "tmpfs_storage_size": "900T", "tmpfs_storage_discard_existing": True})
+    assert not run.ok and "is more than 90% of the memory of this host" in run.text
+
+
+def test_images_are_not_hidden_without_being_told(play):
+    run = play(**TMPFS)
+    assert not run.ok and "tmpfs_storage_discard_existing: true" in run.text
+
+
+def test_the_storage_moves_to_the_tmpfs(play, host, as_runner):
+    on_disk = f"{host.user(USER).home}/.local/share/containers/storage"
+    run = play(**IMAGES, **TMPFS, tmpfs_storage_discard_existing=True, tmpfs_storage_run_root=True)
+    assert run.ok, run.text
+    assert f"{on_disk} stays on the disk" in run.text
+    assert host.file(f"{on_disk}/overlay").exists
+    info = json.loads(as_runner("podman info --format json"))
+    assert (info["store"]["graphRoot"], info["store"]["runRoot"]) == (f"{PATH}/storage", f"{PATH}/run")
+    assert names(as_runner) == {KEPT}
+    options = host.mount_point(PATH).options
+    assert {"nr_inodes=50000", "noatime", "nodev"} <= set(options)
+    again = play(**IMAGES, **TMPFS, tmpfs_storage_remove_old=True, tmpfs_storage_run_root=True)
+    assert again.ok, again.text
+    assert not host.file(on_disk).exists
+
+
+def test_a_reboot_empties_it_and_fetches_the_images_again(host, as_runner, reboot):
+    as_runner(f"podman pull --tls-verify=false {REGISTRY}/team/kept:1 && podman tag {KEPT} localhost/gone:1")
+    reboot()
+    as_runner("timeout 60 sh -c 'until systemctl --user is-active --quiet default.target; do :; done'")
+    as_runner("timeout 60 systemctl --user start rootless-podman-fetch.service")
+    assert names(as_runner) == {KEPT}
+    assert f"Fetching image 1 of 1: {KEPT}" in host.check_output("journalctl --boot --no-pager")
+
+
+def test_a_full_tmpfs_fails_the_job_and_the_next_prune_frees_it(host, as_runner, submit):
+    full = submit("dd if=/dev/zero of=/big bs=1M")
+    assert full["status"] == "failed" and "No space left on device" in full["trace"], full
+    # Now with images, which no job removes.
+    as_runner(
+        f"cd /tmp && printf 'FROM {KEPT}\\nRUN dd if=/dev/zero of=/big bs=1M count=220\\n'"
+        " | podman build --quiet --timestamp 0 --tag example.com/big:1 --file - ."
+    )
+    again = submit("dd if=/dev/zero of=/big bs=1M")
+    assert again["status"] == "failed" and "No space left on device" in again["trace"], again
+    as_runner(f"dd if=/dev/zero of={PATH}/filler bs=4k 2>/dev/null; true")
+    as_runner("systemctl --user start rootless-podman-prune.service")
+    assert "example.com/big:1" not in names(as_runner)
+    host.check_output("rm %s/filler", PATH)
+    assert submit("echo whole")["status"] == "success"
+    assert "example.com/big:1" not in names(as_runner)
+
+
+def test_the_storage_returns_to_the_disk(play, host, as_runner):
+    refused = play(**TMPFS, tmpfs_storage_state="absent")
+    assert not refused.ok and "they are lost then" in refused.text
+    run = play(**TMPFS, tmpfs_storage_state="absent", tmpfs_storage_discard_existing=True)
+    assert run.ok, run.text
+    assert not host.mount_point(PATH).exists
+    assert not host.file("/etc/fstab").contains(PATH)
+    home = host.user(USER).home
+    store = json.loads(as_runner("podman info --format json"))["store"]
+    assert store["graphRoot"] == f"{home}/.local/share/containers/storage"
+    assert PATH not in host.file(f"{home}/.config/containers/storage.conf").content_string
+    assert host.run("ls /etc/systemd/system/user@*.service.d/*rootless-storage.conf").rc != 0
+    again = play(**TMPFS, tmpfs_storage_state="absent")
+    assert (again.ok, again.changed) == (True, 0), again.text
+
+
+# --- the last resort -------------------------------------------------------------------------
+
+
+def test_the_reset_tells_asks_and_empties(play, host, as_runner, submit):
+    as_runner(f"podman image exists {IMAGE} || podman import /srv/gitlab-standin/job-image.tar {IMAGE}")
+    as_runner("podman volume create precious")
+    playbook = "rootless.gitlab_runner.reset_storage"
+    told = play(playbook)
+    assert not told.ok and re.search(r"1 images, 0 containers, 1 volumes \(precious\), \d+ bytes", told.text), told.text
+
+    job = as_runner(f"podman run --detach {IMAGE} sleep 1000").strip()
+    refused = play(playbook, podman_reset_discard_everything=True)
+    assert not refused.ok and "1 containers of gitlab-runner are running" in refused.text
+    as_runner(f"podman rm --force --time 0 {job} && podman volume exists precious")
+
+    done = play(playbook, podman_reset_discard_everything=True)
+    assert done.ok, done.text
+    assert names(as_runner) == set() and as_runner("podman volume ls --quiet") == ""
+    assert host.service("gitlab-runner").is_running
+    assert host.file(f"{host.user(USER).home}/.config/containers/storage.conf").contains("overlay")
