@@ -208,35 +208,37 @@ class Host:
         mine = file["path"].startswith(f"{self.home}/")
         prefix = f"runuser -u {shlex.quote(self.user)} -- " if mine else ""
         lines = file.get("lines", {})
-        expressions, added = [], {}  # type: ignore[var-annotated]
+        scripts: list[list[str]] = []
+        added: dict[str, list[str]] = {}
         for table, key, value in changes:
-            number = lines.get(f"{table}.{key}" if table else key)
-            header = lines.get(f"[{table}]")
-            text = f"{key} = {value}"
-            if number is None and _lookup(file.get("parsed", {}), table, key) is not None:
-                return (
-                    f"{prefix}${{EDITOR:-vi}} {path}  # {f'set {text}' if value else f'remove {key}'} in [{table}]",
-                )
-            if number is not None:
-                expressions.append(f"{number}s|=.*|= {_sed(value)}|" if value is not None else f"{number}d")
-            elif value is not None and header is not None:
-                expressions.append(f"{header}a {text}")
-            elif value is not None and not table:
-                expressions.append(f"1i {text}") if file.get("exists") else added.setdefault(table, []).append(text)
-            elif value is not None and re.search(r"\[\d+\]", table):
+            name, header, text = f"{table}.{key}" if table else key, f"[{table}]", f"{key} = {value}"
+            if name not in lines and _lookup(file.get("parsed", {}), table, key) is not None:
+                what = f"set {text}" if value else f"remove {key}"
+                return (f"{prefix}${{EDITOR:-vi}} {path}  # {what} in {header}",)
+            if name in lines:
+                scripts.append(_at(lines, name, f"s|=.*|= {_sed(value)}|" if value is not None else "d"))
+            elif value is None:
+                continue
+            elif header in lines:
+                scripts.append(_at(lines, header, f"a {text}"))
+            elif not table and file.get("exists"):
+                scripts.append([f"1i {text}"])
+            elif re.search(r"\[\d+\]", table):
                 # A table of one of several sections goes before the first table of that section.
                 section = table[: table.rindex("]") + 1]
-                first = min((at for name, at in lines.items() if name.startswith(f"[{section}.")), default=None)
-                where = f"{first}i" if first else f"{lines['[' + section + ']']}a"
-                title = re.sub(r"\[[0-9]+\]", "", table)
-                expressions.append(f"{where} [{title}]\\n{text}")
-            elif value is not None:
+                tables = [other for other in lines if other.startswith(f"[{section}.")]
+                if tables:
+                    first = min(tables, key=lambda other: lines[other])
+                    scripts.append(_at(lines, first, f"i [{_plain(table)}]\\n{text}"))
+                else:
+                    # A header would take the keys of the section that follow.
+                    scripts.append(_at(lines, f"[{section}]", f"a {table[len(section) + 1 :]}.{text}"))
+            else:
                 added.setdefault(table, []).append(text)
         commands = []
-        if expressions:
-            commands.append(
-                f"{prefix}sed -i {' '.join(f'-e {shlex.quote(expression)}' for expression in expressions)} {path}"
-            )
+        if scripts:
+            options = " ".join(f"-e {shlex.quote(part)}" for script in scripts for part in script)
+            commands.append(f"{prefix}sed -i {options} {path}")
         if added:
             content = [line for table, texts in added.items() for line in ([f"[{table}]"] if table else []) + texts]
             if not file.get("exists"):
@@ -250,6 +252,29 @@ def set_sysctls(values: dict[str, str]) -> tuple[str, ...]:
     file = "/etc/sysctl.d/61-rootless-doctor.conf"
     lines = " ".join(shlex.quote(f"{name} = {value}") for name, value in values.items())
     return (f"printf '%s\\n' {lines} >> {file}", f"sysctl --load {file}")
+
+
+def _plain(name: str) -> str:
+    """A path of C(lines) as it stands in the file: without the numbers of sections."""
+    return re.sub(r"\[\d+\]", "", name)
+
+
+def _at(lines: dict[str, int], name: str, command: str) -> list[str]:
+    """A script of sed that does something at a key or a header.
+
+    It finds the line by what is in it. Where that is not unique the number counts as well, so that nothing is done to
+    another line when the file has changed since.
+    """
+    if name.startswith("["):
+        same = [other for other in lines if other.startswith("[") and _plain(other[1:-1]) == _plain(name[1:-1])]
+        pattern = rf"^[[:space:]]*\[\[\?[[:space:]]*{re.escape(_plain(name[1:-1]))}[[:space:]]*\]"
+    else:
+        key = name.rpartition(".")[2]
+        same = [other for other in lines if not other.startswith("[") and other.rpartition(".")[2] == key]
+        pattern = rf"^[[:space:]]*[\"']\?{re.escape(key)}[\"']\?[[:space:]]*="
+    if len(same) == 1:
+        return [f"/{pattern}/{command}"]
+    return [f"{lines[name]}{{/{pattern}/{command}", "}"]
 
 
 def _sed(value: Optional[str]) -> str:

@@ -538,7 +538,7 @@ def below_var_lib(host: Host) -> Optional[Finding]:
     if tmpfs["path"] and tmpfs["fstab"]:
         move = (
             f"install -d -m 0755 {target}",
-            f"sed -i '{tmpfs['fstab']['line']}s|{tmpfs['path']}|{target}|' /etc/fstab",
+            *_fstab(tmpfs["fstab"], f"s|{tmpfs['path']}|{target}|"),
             f"umount {tmpfs['path']}",
             f"mount {target}",
         )
@@ -594,11 +594,7 @@ def noexec(host: Host) -> Optional[Finding]:
         f"{mount['target']}, which holds {host.get('store.graph_root')}, is mounted noexec.",
         (f"mount: {mount['target']} ({mount['options']})",),
         (
-            *(
-                (f"sed -i '{entry['line']}s/noexec/exec/' /etc/fstab",)
-                if entry and "noexec" in entry["options"]
-                else ()
-            ),
+            *(_fstab(entry, "s/noexec/exec/") if entry and "noexec" in entry["options"] else ()),
             f"mount -o remount,exec {mount['target']}",
         ),
     )
@@ -698,9 +694,12 @@ def _option(options: str, name: str) -> Optional[str]:
     return found.group(1) if found else None
 
 
-def _fstab_line(tmpfs: dict[str, Any], expression: str) -> tuple[str, ...]:
-    entry = tmpfs["fstab"]
-    return (f"sed -i '{entry['line']}{expression}' /etc/fstab",) if entry else ()
+def _fstab(entry: Optional[dict[str, Any]], *commands: str) -> tuple[str, ...]:
+    """A command that runs sed's commands on one entry of /etc/fstab."""
+    if not entry:
+        return ()
+    address = rf"\|^[^#]*[[:space:]]{re.escape(entry['target'])}[[:space:]]|"
+    return (f"sed -i {shlex.quote(address + '{' + ';'.join(commands) + '}')} /etc/fstab",)
 
 
 @CHECKS.check(
@@ -723,7 +722,7 @@ def tmpfs_huge(host: Host) -> Optional[Finding]:
         f"{tmpfs['path']} is mounted with huge={mounted or configured}.",
         (f"mount: {tmpfs['path']} ({tmpfs['options']})", f"/etc/fstab: {entry.get('options', 'no entry')}"),
         (
-            *(_fstab_line(tmpfs, "s/huge=always/huge=within_size/") if configured == "always" else ()),
+            *(_fstab(tmpfs["fstab"], "s/huge=always/huge=within_size/") if configured == "always" else ()),
             *((f"mount -o remount,huge=within_size {tmpfs['path']}",) if mounted == "always" else ()),
         ),
         "Files that are there keep their huge pages until they are deleted.",
@@ -752,7 +751,7 @@ def tmpfs_size(host: Host) -> Optional[Finding]:
         f"{tmpfs['path']} may grow to {size // 2**20} MiB, and the host has {memory // 2**20} MiB of memory and swap.",
         (f"mount: {tmpfs['path']} ({tmpfs['options']})", f"/proc/meminfo: {memory // 2**20} MiB"),
         (
-            *_fstab_line(tmpfs, f"s/size=[^,[:space:]]*/size={wanted}/"),
+            *_fstab(tmpfs["fstab"], f"s/size=[^,[:space:]]*/size={wanted}/"),
             f"mount -o remount,size={wanted} {tmpfs['path']}",
         ),
     )
@@ -782,7 +781,12 @@ def tmpfs_uid(host: Host) -> Optional[Finding]:
         if wrong_now
         else f"/etc/fstab mounts {tmpfs['path']} for uid {configured[0] or 0}, gid {configured[1] or 0}"
     )
-    options = f",uid={host.uid},gid={gid}"
+    owner = [
+        rf"s/\b{name}=[^,[:space:]]*/{name}={number}/"
+        if present is not None
+        else rf"s/[[:space:]]tmpfs[[:space:]]\+[^[:space:]]*/&,{name}={number}/"
+        for name, number, present in (("uid", host.uid, configured[0]), ("gid", gid, configured[1]))
+    ]
     return Finding(
         f"{where}, and {host.user} is uid {host.uid}, gid {gid}.",
         (
@@ -790,14 +794,7 @@ def tmpfs_uid(host: Host) -> Optional[Finding]:
             f"/etc/fstab: {entry.get('options', 'no entry')}",
         ),
         (
-            *(
-                _fstab_line(
-                    tmpfs,
-                    f"s/,\\(uid\\|gid\\)=[^,[:space:]]*//g;{entry['line']}s/\\btmpfs\\([[:space:]]\\+\\)\\([^[:space:]]\\+\\)\\([[:space:]]\\|$\\)/tmpfs\\1\\2{options}\\3/2",
-                )
-                if wrong_later
-                else ()
-            ),
+            *(_fstab(entry, *owner) if wrong_later else ()),
             *((f"chown {host.uid}:{gid} {tmpfs['path']}",) if wrong_now else ()),
         ),
     )
@@ -827,7 +824,7 @@ def tmpfs_inodes(host: Host) -> Optional[Finding]:
         (
             f"mount -o remount,nr_inodes={wanted} {tmpfs['path']}",
             *(
-                _fstab_line(tmpfs, f"s/nr_inodes=[^,[:space:]]*/nr_inodes={wanted}/")
+                _fstab(tmpfs["fstab"], f"s/nr_inodes=[^,[:space:]]*/nr_inodes={wanted}/")
                 if "nr_inodes=" in (tmpfs["fstab"] or {}).get("options", "")
                 else ()
             ),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -27,7 +28,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT / "tests/support"))
-from doctor_cases import CASES, DELETE, FACTS, changed, healthy, runner, storage  # noqa: E402
+from doctor_cases import CASES, DELETE, FACTS, changed, healthy, runner, storage, tmpfs  # noqa: E402
 
 HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
 BROKEN = [
@@ -86,6 +87,32 @@ def test_every_check_has_exactly_one_outcome(name):
     result = run(CHECKS, healthy(name))
     outcomes = [entry["id"] for entry in [*result["findings"], *result["skipped_checks"]]] + result["passed_checks"]
     assert sorted(outcomes) == sorted(check.id for check in CHECKS)
+
+
+def test_a_host_set_up_by_the_procedure_of_2021_gets_a_report_to_modernise_it_by():
+    """Recorded on Debian 12, where all steps of the procedure had been done as it says; there the user is not 996."""
+    found = findings(healthy("procedure_debian12"))
+    severities = {
+        severity: {name for name, entry in found.items() if entry["severity"] == severity} for severity in SEVERITIES
+    }
+    assert severities["error"] == {
+        "podman.kubic",  # the abandoned repository
+        "runner.unit_user",  # strace
+        "session.config_owner",  # mkdir as root, and chown of a quoted glob
+        "socket.config_host",  # unix:////run/user/996/podman.sock
+        "socket.enabled",  # could not be enabled in a directory of root
+        "tmpfs.huge",  # huge=always
+        "tmpfs.uid",  # uid=996 in /etc/fstab
+    }
+    assert severities["warning"] == {
+        "net.ff_network_per_build",
+        "runner.config_owner",  # root:gitlab-runner 0750
+        "socket.service_root",
+        "storage.fuse_stale",
+        "storage.metacopy",
+        "storage.rootless_path",
+        "tmpfs.size",  # 64g
+    }
 
 
 def test_recorded_facts_hold_no_secret():
@@ -404,6 +431,53 @@ def test_edit(host, tmp_path, monkeypatch, changes, expected):
             found = found[part] if isinstance(found, list) else found.get(part)
         assert found == value
     assert "# comment" in path.read_text() or "driver" in str(changes)
+
+
+def test_edits_can_be_run_one_after_another_in_any_order(host, tmp_path):
+    """Each remedy is made from the facts of one pass: what one of them changes must not mislead the next."""
+    tomllib = pytest.importorskip("tomllib")
+    from ansible_collections.rootless.gitlab_runner.plugins.module_utils._host_facts import toml_lines
+
+    changes = [
+        ("storage", "driver", '"overlay"'),
+        ("storage", "graphroot", None),
+        ("storage", "runroot", '"/run/x"'),
+        ("runners[0].docker", "host", '"h"'),
+        ("runners[1].feature_flags", "F", "true"),
+        ("", "top", "2"),
+    ]
+    path = tmp_path / "file.toml"
+    fact = {"path": str(path), "exists": True, "parsed": tomllib.loads(TOML), "lines": toml_lines(TOML)}
+    commands = [host.edit(fact, change) for change in changes]
+    for order in itertools.islice(itertools.permutations(commands), 0, None, 60):
+        path.write_text(TOML)
+        for command in itertools.chain(*order):
+            subprocess.run(["bash", "-c", command], check=True)
+        document = tomllib.loads(path.read_text())
+        assert document["top"] == 2
+        assert document["storage"] == {"driver": "overlay", "runroot": "/run/x", "options": {"size": "1G"}}
+        assert document["runners"][0]["docker"] == {"image": "a", "host": "h"}
+        # Where two sections look the same, an edit may find nothing to do, but is never made in the wrong place.
+        assert "feature_flags" not in document["runners"][0]
+        assert document["runners"][1].get("feature_flags", {"F": True}) == {"F": True}
+
+
+@pytest.mark.parametrize(
+    "options", ["size=2G,uid=996,gid=996,huge=always", "uid=1,gid=2", "uid=1", "size=2G", "defaults"]
+)
+def test_the_owner_of_a_tmpfs_in_fstab(tmp_path, options):
+    fstab = tmp_path / "fstab"
+    other = "tmpfs /srv/other tmpfs uid=1,gid=1 0 0\n"
+    fstab.write_text(f"{other}tmpfs  /srv/rootless-containers\ttmpfs {options} 0 0\n")
+    found = findings(changed(healthy(), tmpfs("rw", fstab=options)))["tmpfs.uid"]
+    for command in found["remedy"]:
+        subprocess.run(["bash", "-c", command.replace("/etc/fstab", str(fstab))], check=True)
+    lines = fstab.read_text().splitlines(keepends=True)
+    fields = lines[1].split()
+    assert lines[0] == other and len(fields) == 6
+    assert sorted(fields[3].split(",")) == sorted(
+        [*(part for part in options.split(",") if part[1:4] != "id="), "uid=995", "gid=995"]
+    )
 
 
 def test_edit_of_a_value_over_several_lines_opens_an_editor(host):
