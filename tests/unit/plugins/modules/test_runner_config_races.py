@@ -170,16 +170,16 @@ def test_another_user_without_permission(config):
             directory.chmod(directory.stat().st_mode | 0o011)
     child = os.fork()
     if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        output = os.open(config.parent / "output", os.O_WRONLY | os.O_CREAT, 0o600)
-        sys.stdout = os.fdopen(output, "w", buffering=1)
-        with patch_module_args({"path": str(config), "settings": {"concurrent": 2}, "mode": "0644"}):
-            try:
+        try:
+            output = os.open(config.parent / "output", os.O_WRONLY | os.O_CREAT, 0o600)
+            sys.stdout = os.fdopen(output, "w", buffering=1)
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            with patch_module_args({"path": str(config), "settings": {"concurrent": 2}, "mode": "0644"}):
                 runner_config.main()
-            finally:
-                os._exit(1)
+        finally:
+            os._exit(1)
     os.waitpid(child, 0)
     assert "belongs to uid 0" in (config.parent / "output").read_text()
     assert config.read_text() == CONFIG
