@@ -126,7 +126,7 @@ def unit_user(host: Host) -> Optional[Finding]:
         (
             f"mkdir -p {folder}",
             f"printf '%s\\n' {' '.join(map(shlex.quote, lines))} > {folder}/rootless.conf",
-            f"chown {host.user}: $(dirname {_config_path(host)}) {_config_path(host)}",
+            *_own_config(host),
             "systemctl daemon-reload",
             f"systemctl restart {service}",
         ),
@@ -137,6 +137,34 @@ def unit_user(host: Host) -> Optional[Finding]:
 
 def _config_path(host: Host) -> str:
     return str(host.facts.get("config_path", "/etc/gitlab-runner/config.toml"))
+
+
+def _config_files(host: Host) -> list[dict[str, Any]]:
+    """Owner and mode of config.toml and of what the runner keeps beside it. Raises Skip where there is none."""
+    runner = host.need("runner")
+    if not runner["file"]:
+        raise Skip(f"{_config_path(host)} does not exist")
+    host.need("runner.file")
+    return [runner["file"], *([runner["system_id"]] if host.get("runner.system_id") else [])]
+
+
+def _owners(entries: list[dict[str, Any]]) -> tuple[str, ...]:
+    return tuple(f"{entry['path']}: uid {entry['uid']}, gid {entry['gid']}, mode {entry['mode']}" for entry in entries)
+
+
+def _own_config(host: Host) -> tuple[str, ...]:
+    """Commands that give the configuration to the runner user."""
+    path = _config_path(host)
+    folder = path.rpartition("/")[0]
+    names = [path, f"{folder}/.runner_system_id"] if host.get("runner.system_id") else [path]
+    commands = [
+        f"chown {host.user}: {' '.join(map(shlex.quote, names))}",
+        f"chmod 0600 {' '.join(map(shlex.quote, names))}",
+    ]
+    if folder.count("/") > 1:
+        # A directory of its own, not /etc itself.
+        commands.append(f"chown {host.user}: {shlex.quote(folder)} && chmod 0700 {shlex.quote(folder)}")
+    return tuple(commands)
 
 
 @CHECKS.check(
@@ -150,24 +178,17 @@ def _config_path(host: Host) -> str:
     after=("user.missing",),
 )
 def config_perm(host: Host) -> Optional[Finding]:
-    path = _config_path(host)
-    folder = path.rpartition("/")[0]
-    runner = host.need("runner")
-    if not runner["file"]:
-        raise Skip(f"{path} does not exist")
-    access = host.need("access")
-    if access.get(path, {}).get("read"):
+    access, files = host.need("access"), _config_files(host)
+    unknown = [entry["path"] for entry in files if entry["path"] not in access]
+    if unknown:
+        raise Skip(f"whether {host.user} can read {unknown[0]} was not found out")
+    closed = [entry["path"] for entry in files if not access[entry["path"]]["read"]]
+    if not closed:
         return None
-    if path not in access:
-        raise Skip(f"whether {host.user} can read {path} was not found out")
     return Finding(
-        f"{host.user} cannot read {path}.",
-        tuple(
-            f"{entry['path']}: uid {entry['uid']}, gid {entry['gid']}, mode {entry['mode']}"
-            for entry in (runner["directory"], runner["file"])
-            if entry and "path" in entry
-        ),
-        (f"chown {host.user}: {folder} {path}", f"chmod 0700 {folder}", f"chmod 0600 {path}"),
+        f"{host.user} cannot read {' and '.join(closed)}.",
+        _owners([host.need("runner.directory"), *files]),
+        _own_config(host),
     )
 
 
@@ -182,21 +203,14 @@ def config_perm(host: Host) -> Optional[Finding]:
     after=("user.missing", "runner.config_perm"),
 )
 def config_owner(host: Host) -> Optional[Finding]:
-    path = _config_path(host)
-    folder = path.rpartition("/")[0]
-    runner = host.need("runner")
-    wrong = [
-        entry for entry in (runner["directory"], runner["file"]) if entry and entry.get("uid") not in (None, host.uid)
-    ]
-    if not runner["file"]:
-        raise Skip(f"{path} does not exist")
+    wrong = [entry for entry in [host.need("runner.directory"), *_config_files(host)] if entry["uid"] != host.uid]
     if not wrong:
         return None
     return Finding(
         f"{' and '.join(entry['path'] for entry in wrong)} {'belong' if len(wrong) > 1 else 'belongs'} to uid "
         f"{wrong[0]['uid']}, not to {host.user}.",
-        tuple(f"{entry['path']}: uid {entry['uid']}, gid {entry['gid']}, mode {entry['mode']}" for entry in wrong),
-        (f"chown {host.user}: {folder} {path}", f"chmod 0700 {folder}", f"chmod 0600 {path}"),
+        _owners(wrong),
+        _own_config(host),
     )
 
 

@@ -1121,6 +1121,7 @@ class Gatherer:
             "program": which("gitlab-runner"),
             "directory": guarded(status, folder),
             "file": guarded(status, self.config_path),
+            "system_id": guarded(status, f"{folder}/.runner_system_id"),
             "config": guarded(self._config),
         }
         return fact
@@ -1159,7 +1160,8 @@ class Gatherer:
         return found
 
     def runner_paths(self) -> list[str]:
-        paths = [os.path.dirname(self.config_path), self.config_path]
+        folder = os.path.dirname(self.config_path)
+        paths = [folder, self.config_path, f"{folder}/.runner_system_id"]
         config = guarded(self._config)
         for runner in config.get("runners", []):
             paths += [str(runner["tls-ca-file"])] if runner.get("tls-ca-file") else []

@@ -497,8 +497,12 @@ CASES: dict[str, list[Changes]] = {
     ],
     "runner.config_perm": [
         {
-            "access": {"/etc/gitlab-runner/config.toml": {"read": False, "write": False}},
+            "access /etc/gitlab-runner/config.toml": {"read": False, "write": False},
             "runner directory": {"path": "/etc/gitlab-runner", "uid": 0, "gid": 0, "mode": "0700", "folder": True},
+        },
+        {
+            "access /etc/gitlab-runner/.runner_system_id": {"read": False, "write": False},
+            "runner system_id": {"path": "/etc/gitlab-runner/.runner_system_id", "uid": 0, "gid": 0, "mode": "0600"},
         },
     ],
     "runner.config_owner": [

@@ -97,6 +97,7 @@ def test_a_host_set_up_by_the_procedure_of_2021_gets_a_report_to_modernise_it_by
     }
     assert severities["error"] == {
         "podman.kubic",  # the abandoned repository
+        "runner.config_perm",  # .runner_system_id has stayed with root
         "runner.unit_user",  # strace
         "session.config_owner",  # mkdir as root, and chown of a quoted glob
         "socket.config_host",  # unix:////run/user/996/podman.sock
@@ -106,7 +107,6 @@ def test_a_host_set_up_by_the_procedure_of_2021_gets_a_report_to_modernise_it_by
     }
     assert severities["warning"] == {
         "net.ff_network_per_build",
-        "runner.config_owner",  # root:gitlab-runner 0750
         "socket.service_root",
         "storage.fuse_stale",
         "storage.metacopy",

@@ -45,7 +45,7 @@ def result(*findings):
 
 
 OWNED = "document.title='owned'"
-ATTACK = f"</title></style></pre><script>{OWNED}</script><img src=x onerror=\"{OWNED}\">'\"{{{{7*7}}}}"
+ATTACK = f'</title></style></pre><script>{OWNED}</script><img src=x onerror="{OWNED}">\'"{{{{7*7}}}}'
 HOSTILE = {
     f"ci{ATTACK}": result(
         finding(f"a.b{ATTACK}", ATTACK, summary=ATTACK, title=ATTACK, evidence=[ATTACK], remedy=[ATTACK], loss=ATTACK),
