@@ -20,7 +20,7 @@ SOURCE = "https://gitlab.com/rootless/gitlab_runner/-/blob/main/"
 
 
 def link(match: re.Match[str]) -> str:
-    """A link of a page in docs/ as one of the site: roles are pages of it, all else outside of docs/ is in the repository."""
+    """A link of a page in docs/ as one of the site. Roles are pages of it, all else outside is in the repository."""
     path = match["path"]
     if role := re.fullmatch(r"roles/(\w+)/README\.md", path):
         return f"](collection/{role[1]}_role.rst)"
