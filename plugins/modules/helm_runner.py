@@ -220,7 +220,6 @@ import os
 import re
 import tempfile
 import time
-import traceback
 from typing import Any, NoReturn, Optional
 
 from ansible.module_utils.basic import missing_required_lib
@@ -232,13 +231,6 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact imp
     redact_text,
 )
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
-
-try:
-    import yaml  # noqa: F401
-except ImportError:
-    YAML_ERROR: Optional[str] = traceback.format_exc()
-else:
-    YAML_ERROR = None
 
 GITLAB_REPOSITORY = "https://charts.gitlab.io"
 # How often to start over when somebody else upgrades the release between reading it and the dry run.
@@ -630,8 +622,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if YAML_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("PyYAML"), exception=YAML_ERROR)
+    if _values_yaml.yaml is None:
+        module.fail_json(msg=missing_required_lib("PyYAML"))
     result: dict[str, Any] = {}
     try:
         task = Task(module)

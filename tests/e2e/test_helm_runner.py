@@ -513,6 +513,9 @@ def job(name: str, created: str, privileged: bool) -> dict[str, Any]:
     }
 
 
+SERVICES = "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n"
+
+
 def test_playbook(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     cluster.install()
     cluster.api.add("pods", job("new-privileged", "2026-01-31T12:00:02Z", True))
@@ -520,32 +523,34 @@ def test_playbook(cluster: Cluster, play: Callable[..., subprocess.CompletedProc
     cluster.api.add("pods", job("old", "2026-01-31T12:00:01Z", True))
     values = cluster.home / "git-values.yaml"
     values.write_text("runners:\n  config: |\n    [[runners]]\n      [runners.kubernetes]\n        image = 'a'\n")
-
-    planned = play("--check", "--diff")
-    assert planned.returncode == 0, planned.stdout
-    assert "+    privileged = true" in planned.stdout
-    assert cluster.api.writes == []
-
-    first = play(kubernetes_values_file=str(values), kubernetes_probe=True)
-    assert first.returncode == 0, first.stdout
-    assert "the daemon in new-privileged, container docker, listens" in first.stdout.replace("\n", " ").replace(
-        "  ", ""
-    )
-    added = "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n"
-    assert cluster.template().endswith(added)
-    assert added in cluster.values()["runners"]["config"]
-    assert "      [runners.kubernetes.service_container_security_context]\n" in values.read_text()
+    result = play(kubernetes_values_file=str(values), kubernetes_probe=True)
+    assert result.returncode == 0, result.stdout
+    assert "the daemon in new-privileged, container docker, listens" in " ".join(result.stdout.split())
+    assert cluster.template().endswith(SERVICES)
+    assert SERVICES in cluster.values()["runners"]["config"]
+    assert "[runners.kubernetes.service_container_security_context]\n" in values.read_text()
     probes = [write for write in cluster.api.writes if write[1] == "pods"]
     assert [method for method, _resource, _name in probes] == ["POST", "DELETE"]
     assert len(cluster.pods) == 4
 
-    cluster.api.writes.clear()
-    for pod in [pod for pod in cluster.pods if "job.runner.gitlab.com/pod" in pod["metadata"]["labels"]]:
-        del cluster.api.objects["pods", "ci", pod["metadata"]["name"]]
-    second = play(kubernetes_values_file=str(values))
-    assert second.returncode == 0, second.stdout
-    assert "changed=0" in second.stdout
-    assert "docker-in-docker was not verified" in second.stdout
+
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_playbook_in_check_mode(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    cluster.install()
+    result = play("--check", "--diff", kubernetes_probe=True)
+    assert result.returncode == 0, result.stdout
+    assert "+    privileged = true" in result.stdout
+    assert "VALUE_REDACTED" in result.stdout
+    assert cluster.api.writes == []
+
+
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_playbook_when_all_is_done(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    cluster.install({"runners": {"config": CONFIG + SERVICES}})
+    result = play()
+    assert result.returncode == 0, result.stdout
+    assert "changed=0" in result.stdout
+    assert "docker-in-docker was not verified" in " ".join(result.stdout.split())
     assert cluster.api.writes == []
 
 
