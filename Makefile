@@ -3,7 +3,10 @@
 # make lint     only the linters
 # make unit     only the unit tests
 # make molecule only the scenarios, on the platforms of CI_HOST_PLATFORMS
-# make bench    measure, and write the numbers to docs/performance.md
+# make check    the checks of the Ansible ecosystem, on each ansible-core and Python that is found
+# make fleet    eight hosts over SSH, some of them broken
+# make docs     the documentation site, in docs/build
+# make bench    measure; prints the tables of docs/performance.md
 # make clean    remove the hosts of tests and demo, and what was built
 
 SHELL := bash
@@ -17,7 +20,7 @@ TESTBED := tests/support/testbed
 SCENARIOS ?= default
 JOBS ?= 2
 
-.PHONY: demo test lint unit e2e molecule bench clean setup $(SCENARIOS:%=molecule-%)
+.PHONY: demo test lint unit e2e molecule check fleet docs bench clean setup $(SCENARIOS:%=molecule-%)
 
 setup:
 	@tests/support/setup
@@ -36,6 +39,7 @@ lint: setup
 	mypy plugins
 	ansible-lint --offline
 	antsibull-changelog lint
+	tests/support/check_package
 	antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --disallow-unknown-collection-refs .
 
 unit: setup
@@ -53,6 +57,21 @@ molecule-storage molecule-doctor molecule-adopt: export CI_HOST_PLATFORMS := $(l
 $(SCENARIOS:%=molecule-%): molecule-%: setup
 	@echo "Scenario $* on $(CI_HOST_PLATFORMS)"
 	$(TESTBED) run molecule test --scenario-name $*
+
+check: setup
+	tests/support/check
+
+fleet: setup
+	$(TESTBED) run molecule test --scenario-name fleet
+
+docs: setup
+	tests/support/build_docs
+
+bench: setup
+	python tests/bench/bench_runner_config.py
+	$(TESTBED) run python tests/bench/bench_site.py
+	$(TESTBED) run python tests/bench/bench_storage.py
+	python tests/bench/bench_launch.py
 
 clean:
 	-$(TESTBED) remove

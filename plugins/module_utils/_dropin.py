@@ -158,9 +158,7 @@ def parse_lines(text: str) -> list[Line]:
             logical = logical[:-1] + " "
             if number < len(raw_lines):
                 continue
-        line = _parse_logical_line(
-            "\n".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), number
-        )
+        line = _parse_logical_line("\n".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), number)
         section = line.section or section
         lines.append(line)
         pending, comments, logical = [], [], ""
@@ -192,9 +190,7 @@ def _parse_logical_line(
         return Line(text, None)
     if logical.startswith("["):
         if not logical.endswith("]") or len(logical) < 3:
-            raise DropinError(
-                f"line {number}: expected a section header such as [Service]; correct or remove the line"
-            )
+            raise DropinError(f"line {number}: expected a section header such as [Service]; correct or remove the line")
         return Line(text, logical[1:-1])
     directive, separator, value = logical.partition("=")
     if not separator:
@@ -237,9 +233,7 @@ def file_name(name: str) -> str:
     """The file name of a drop-in called C(name). Raises DropinError if it cannot be one."""
     base = name[: -len(".conf")] if name.endswith(".conf") else name
     if not base or base.startswith(".") or "/" in base or not base.isprintable() or len(base) > 240:
-        raise DropinError(
-            f"name: {name!r} cannot be the name of a drop-in; expected a file name such as override"
-        )
+        raise DropinError(f"name: {name!r} cannot be the name of a drop-in; expected a file name such as override")
     return base + ".conf"
 
 
@@ -258,13 +252,9 @@ def normalize(sections: dict[str, Any], kind: str) -> Sections:
         if section not in known and not (str(section).startswith("X-") and _NAME.match(section)):
             close = difflib.get_close_matches(str(section), known, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise DropinError(
-                f"sections: a {kind} unit has no section {section!r}, only {', '.join(known)}{hint}"
-            )
+            raise DropinError(f"sections: a {kind} unit has no section {section!r}, only {', '.join(known)}{hint}")
         if not isinstance(directives, dict):
-            raise DropinError(
-                f"sections.{section}: expected a dictionary of directives, got {_kind_of(directives)}"
-            )
+            raise DropinError(f"sections.{section}: expected a dictionary of directives, got {_kind_of(directives)}")
         assignments: Assignments = []
         for directive, values in directives.items():
             if not isinstance(directive, str) or not _NAME.match(directive):
@@ -291,9 +281,7 @@ def _spell(value: Any, where: str) -> str:
     if re.search(r"[\n\r\0]", text):
         raise DropinError(f"{where}: the value has a line break; write one line, or a list of values")
     if _ends_in_escape(text):
-        raise DropinError(
-            f"{where}: the value ends in a backslash, which joins it with the next line; double it"
-        )
+        raise DropinError(f"{where}: the value ends in a backslash, which joins it with the next line; double it")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -233,23 +233,17 @@ def ask_other_source(module: AnsibleModule, source: str) -> dict[str, Any]:
     Raises SubidError if that is not what is wanted.
     """
     user, count, start = module.params["user"], module.params["count"], module.params["start"]
-    where = (
-        f"Subordinate ids come from {source!r} on this host (subid: in /etc/nsswitch.conf), not from files"
-    )
+    where = f"Subordinate ids come from {source!r} on this host (subid: in /etc/nsswitch.conf), not from files"
     program = module.get_bin_path("getsubids")
     if program is None:
         raise SubidError(f"{where}, and getsubids is missing to ask for them (Debian has it in uidmap).")
-    uids, gids = (
-        _subid.parse_getsubids(module.run_command([program, *options, user])[1]) for options in ([], ["-g"])
-    )
+    uids, gids = (_subid.parse_getsubids(module.run_command([program, *options, user])[1]) for options in ([], ["-g"]))
     if module.params["state"] == "absent":
         right = not uids and not gids
     elif start is None:
         right = min(_subid.total(uids), _subid.total(gids)) >= count
     else:
-        right = not _subid.subtract([Range(start, count)], uids) + _subid.subtract(
-            [Range(start, count)], gids
-        )
+        right = not _subid.subtract([Range(start, count)], uids) + _subid.subtract([Range(start, count)], gids)
     if not right:
         raise SubidError(
             f"{where}, so that they cannot be changed here. {user} has {_subid.total(uids)} uids and"
@@ -338,9 +332,7 @@ def restore(module: AnsibleModule, before: dict[str, Optional[str]], after: dict
         if others(text) != others(after[path]):
             return f"The change of {path} could not be undone, since another program has changed it as well."
 
-        def compute(
-            now: Optional[bytes], old: Optional[bytes] = old, seen: Optional[bytes] = seen
-        ) -> Optional[bytes]:
+        def compute(now: Optional[bytes], old: Optional[bytes] = old, seen: Optional[bytes] = seen) -> Optional[bytes]:
             return old if now == seen else now
 
         try:

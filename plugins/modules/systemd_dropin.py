@@ -261,9 +261,7 @@ class Validator:
         environment = {"SYSTEMD_UNIT_PATH": f"{scratch}:"} if command[-1] != "unit-paths" else {}
         if self.scope == "--user":
             environment["XDG_RUNTIME_DIR"] = scratch
-        status, output, errors = self.module.run_command(
-            command, environ_update={**environment, "LC_ALL": "C"}
-        )
+        status, output, errors = self.module.run_command(command, environ_update={**environment, "LC_ALL": "C"})
         return status, output, errors
 
 
@@ -274,9 +272,7 @@ def acting_as(account: Optional[pwd.struct_passwd]) -> Iterator[None]:
         yield
         return
     if os.geteuid() != 0:
-        raise Failure(
-            f"user: writing for {account.pw_name} needs root or that account (become, become_user)."
-        )
+        raise Failure(f"user: writing for {account.pw_name} needs root or that account (become, become_user).")
     gid, groups = os.getegid(), os.getgroups()
     os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
     os.setegid(account.pw_gid)
@@ -294,9 +290,7 @@ def find_account(module: SecretModule) -> Optional[pwd.struct_passwd]:
     if name is None:
         return None
     if module.params["scope"] != "user":
-        raise Failure(
-            f"user: {name} needs scope: user, since units of the system do not belong to an account."
-        )
+        raise Failure(f"user: {name} needs scope: user, since units of the system do not belong to an account.")
     try:
         return pwd.getpwnam(name)
     except KeyError:
@@ -338,9 +332,7 @@ def run(module: SecretModule, result: dict[str, Any]) -> None:
         try:
             after = _dropin.update(None if before is None else before.decode(), wanted).encode()
         except UnicodeDecodeError as error:
-            raise _dropin.DropinError(
-                f"byte {error.start} is not UTF-8; correct or remove the file"
-            ) from error
+            raise _dropin.DropinError(f"byte {error.start} is not UTF-8; correct or remove the file") from error
         result["daemon_reload_required"] = after != before
         if params["validate"] and after != before:
             validator.check(after)
@@ -348,9 +340,7 @@ def run(module: SecretModule, result: dict[str, Any]) -> None:
 
     with acting_as(account):
         if wanted is not None and os.path.lexists(path) and not os.path.isfile(path):
-            raise Failure(
-                f"{path} is not a regular file (a link to /dev/null masks a drop-in); remove it first."
-            )
+            raise Failure(f"{path} is not a regular file (a link to /dev/null masks a drop-in); remove it first.")
         edited = _textfile.edit(
             module,
             path,

@@ -149,9 +149,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--version", action="append", help="oldest first (default: 19.3.0-1 and 19.4.0-1)")
     parser.add_argument("--suite", action="append", help=f"default: {' '.join(SUITES)}")
-    parser.add_argument(
-        "--key-home", help="keep the key in this GnuPG directory; one that is there is renewed"
-    )
+    parser.add_argument("--key-home", help="keep the key in this GnuPG directory; one that is there is renewed")
     parser.add_argument("--faked-time", help="sign at this time (20200101T000000); the key lives one year")
     options = parser.parse_args()
     repository = options.output / "debian"
@@ -167,9 +165,7 @@ def main() -> None:
         os.makedirs(home, 0o700, exist_ok=True)
         try:
             gpg = signing_key(home, options.faked_time)
-            (options.output / "gpg.key").write_text(
-                output_of([*gpg, "--armor", "--export"]), encoding="ascii"
-            )
+            (options.output / "gpg.key").write_text(output_of([*gpg, "--armor", "--export"]), encoding="ascii")
             index = packages_index(repository)
             for suite in options.suite or SUITES:
                 write_suite(suite, index, repository, gpg)

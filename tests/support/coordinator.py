@@ -368,9 +368,7 @@ ROUTES: list[tuple[str, str, Callable[..., tuple]]] = [
 ]
 
 
-def make_server(
-    bind: str, port: int, state: State, repository: str | None = None
-) -> http.server.ThreadingHTTPServer:
+def make_server(bind: str, port: int, state: State, repository: str | None = None) -> http.server.ThreadingHTTPServer:
     handler = functools.partial(Handler, state=state, repository=repository)
     return http.server.ThreadingHTTPServer((bind, port), handler)
 
@@ -407,9 +405,7 @@ class Client:
         started = until == "running" and found["status"] != "pending"
         if found["status"] in FINISHED or (contains in found["trace"] if contains else started):
             return found
-        raise TimeoutError(
-            f"job {job} is {found['status']} after {timeout} s; its log so far:\n{found['trace']}"
-        )
+        raise TimeoutError(f"job {job} is {found['status']} after {timeout} s; its log so far:\n{found['trace']}")
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -460,12 +456,8 @@ def main() -> int:
     command.add_argument("--port", type=int, default=8929)
     command.add_argument("--repo", help="directory to serve below /repo/")
     command.add_argument("--state", help="directory to keep runners and jobs in")
-    command.add_argument(
-        "--token", action="append", default=[], help="a runner's authentication token to know"
-    )
-    command.add_argument(
-        "--access-token", default="glpat-test-stand-in", help="what the runners' API accepts"
-    )
+    command.add_argument("--token", action="append", default=[], help="a runner's authentication token to know")
+    command.add_argument("--access-token", default="glpat-test-stand-in", help="what the runners' API accepts")
     command.add_argument("--cert", help="certificate chain; turns HTTPS on")
     command.add_argument("--key", help="private key of the certificate")
     command = commands.add_parser("submit", help="hand in a job, wait for its end and print its log")
@@ -473,9 +465,7 @@ def main() -> int:
     command.add_argument("--url", default="http://127.0.0.1:8929")
     command.add_argument("--ca-file")
     command.add_argument("--image")
-    command.add_argument(
-        "--script", action="append", required=True, help="a line of the script; may be repeated"
-    )
+    command.add_argument("--script", action="append", required=True, help="a line of the script; may be repeated")
     command.add_argument("--service", action="append", default=[])
     command.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE")
     command.add_argument("--tag", action="append", default=[])

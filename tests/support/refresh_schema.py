@@ -80,11 +80,7 @@ def compact(keys: dict[str, Any], path: str, found: dict[str, dict[str, Any]]) -
         if spec.get("deprecated"):
             found["deprecated"][here] = REMEDIES.get(here, "leave it out")
         for flag in spec.get("known_flags", []):
-            note = (
-                f"goes with {flag['to_be_removed_with']}"
-                if flag.get("to_be_removed_with")
-                else "leave it out"
-            )
+            note = f"goes with {flag['to_be_removed_with']}" if flag.get("to_be_removed_with") else "leave it out"
             found["flags"][flag["name"]] = note if flag["deprecated"] else ""
     return tree
 

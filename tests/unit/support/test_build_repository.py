@@ -64,9 +64,7 @@ def test_what_the_signed_index_names_is_there(tmp_path):
 def test_the_binary_has_its_version_and_checksum(tmp_path):
     build(tmp_path, "--version", "19.4.0-1")
     binary = tmp_path / "latest/binaries/gitlab-runner-linux-amd64"
-    shown = subprocess.run(
-        [sys.executable, str(binary), "--version"], capture_output=True, text=True, check=True
-    )
+    shown = subprocess.run([sys.executable, str(binary), "--version"], capture_output=True, text=True, check=True)
     assert shown.stdout.startswith("Version:      19.4.0 (test stand-in)\n")
     line = f"{hashlib.sha256(binary.read_bytes()).hexdigest()} *binaries/{binary.name}"
     assert line in (tmp_path / "v19.4.0/release.sha256").read_text(encoding="ascii").splitlines()

@@ -22,15 +22,9 @@ from hypothesis import strategies as st
         pytest.param("# only\n; comments\n\n", {}, id="comments"),
         pytest.param("[Unit]\nAfter = a.service \n", {"Unit": [("After", "a.service")]}, id="spaces"),
         pytest.param("[Unit]\r\nAfter=a\r\n", {"Unit": [("After", "a")]}, id="crlf"),
-        pytest.param(
-            "\ufeff[Unit]\nAfter=a", {"Unit": [("After", "a")]}, id="byte order mark, no last line break"
-        ),
-        pytest.param(
-            "[S]\nExecStart=\nExecStart=/a\n", {"S": [("ExecStart", ""), ("ExecStart", "/a")]}, id="reset"
-        ),
-        pytest.param(
-            "[S]\nA=1\n[U]\nB=2\n[S]\nC=3\n", {"S": [("A", "1"), ("C", "3")], "U": [("B", "2")]}, id="twice"
-        ),
+        pytest.param("\ufeff[Unit]\nAfter=a", {"Unit": [("After", "a")]}, id="byte order mark, no last line break"),
+        pytest.param("[S]\nExecStart=\nExecStart=/a\n", {"S": [("ExecStart", ""), ("ExecStart", "/a")]}, id="reset"),
+        pytest.param("[S]\nA=1\n[U]\nB=2\n[S]\nC=3\n", {"S": [("A", "1"), ("C", "3")], "U": [("B", "2")]}, id="twice"),
         pytest.param("[S]\nA=x=y\n", {"S": [("A", "x=y")]}, id="equals sign in the value"),
         # The three examples of systemd.syntax(7).
         pytest.param(
@@ -44,12 +38,8 @@ from hypothesis import strategies as st
             id="joined around comments",
         ),
         pytest.param('[S]\nA="x" "y z" "..."\n', {"S": [("A", '"x" "y z" "..."')]}, id="quotes stay"),
-        pytest.param(
-            "[S]\nA=x\\\\\nB=y\n", {"S": [("A", "x\\\\"), ("B", "y")]}, id="escaped backslash does not join"
-        ),
-        pytest.param(
-            "[S]\nA=x \\\n\nB=y\n", {"S": [("A", "x"), ("B", "y")]}, id="blank line ends a joined line"
-        ),
+        pytest.param("[S]\nA=x\\\\\nB=y\n", {"S": [("A", "x\\\\"), ("B", "y")]}, id="escaped backslash does not join"),
+        pytest.param("[S]\nA=x \\\n\nB=y\n", {"S": [("A", "x"), ("B", "y")]}, id="blank line ends a joined line"),
         pytest.param("[S]\nA=x \\\n", {"S": [("A", "x")]}, id="file ends in a joined line"),
         pytest.param("[S]\nA=x \\\n# end", {"S": [("A", "x")]}, id="file ends in a comment of a joined line"),
     ],
@@ -380,12 +370,8 @@ DIRECTIVES = [
     "X-Y",
 ]
 VALUES = st.one_of(
-    st.sampled_from(
-        ["", "yes", "1", "a b", '"a b" c', "2h", "a\\\\", "# no comment", "[Unit]", "\\x20", "A=b"]
-    ),
-    st.text(st.characters(exclude_categories=("Cs", "Cc"))).map(
-        lambda text: text.strip(" \t\r\n").rstrip("\\")
-    ),
+    st.sampled_from(["", "yes", "1", "a b", '"a b" c', "2h", "a\\\\", "# no comment", "[Unit]", "\\x20", "A=b"]),
+    st.text(st.characters(exclude_categories=("Cs", "Cc"))).map(lambda text: text.strip(" \t\r\n").rstrip("\\")),
 )
 SECTIONS = st.dictionaries(
     st.sampled_from(["Unit", "Service", "Install", "X-Own"]),
@@ -403,9 +389,7 @@ def files(draw):
         lines += [f" [{section}]", draw(COMMENTS)]
         for directive, value in assignments:
             lines += (
-                [f"{directive} = \\", "# inside", f"  {value}"]
-                if draw(st.booleans())
-                else [f"{directive}={value}"]
+                [f"{directive} = \\", "# inside", f"  {value}"] if draw(st.booleans()) else [f"{directive}={value}"]
             )
             lines.append(draw(COMMENTS))
     return "\n".join(lines)

@@ -345,9 +345,7 @@ def hosts(draw):
         ]
         for _file in range(2)
     ]
-    accounts = [
-        Account("user", f"u{number}", number) for number in draw(st.lists(st.integers(0, 90), max_size=3))
-    ]
+    accounts = [Account("user", f"u{number}", number) for number in draw(st.lists(st.integers(0, 90), max_size=3))]
     return Host("me", 996, entries[0], entries[1], accounts, SMALL)
 
 

@@ -68,8 +68,7 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     monkeypatch.setattr(subid_range, "ROOT", str(tmp_path / "root"))
     users = [
-        pwd.struct_passwd((name, "x", uid, uid, "", "/", "/bin/sh"))
-        for name, uid in (("me", 996), ("other", 1000))
+        pwd.struct_passwd((name, "x", uid, uid, "", "/", "/bin/sh")) for name, uid in (("me", 996), ("other", 1000))
     ]
     monkeypatch.setattr(pwd, "getpwall", lambda: users)
     monkeypatch.setattr(grp, "getgrall", lambda: [])
@@ -202,9 +201,7 @@ def test_bad_options(run_module, host, options, message):
             ["with status 18", "failure while writing /etc/subgid", "Nothing was changed."],
             id="only one file",
         ),
-        pytest.param(
-            "echo me:165536:65536 >> subuid", ["not have the wanted ranges"], id="only one file, silently"
-        ),
+        pytest.param("echo me:165536:65536 >> subuid", ["not have the wanted ranges"], id="only one file, silently"),
         pytest.param(
             "printf 'me:165536:65536\\nnew:300000:1\\n' >> subuid; exit 1",
             ["The change of /etc/subuid could not be undone, since another program has changed it as well."],
@@ -260,11 +257,7 @@ def test_ids_from_another_source(run_module, host, uids, options, message):
         assert "'sss'" in result["msg"]
     else:
         assert (result["changed"], result["source"], result["migrate_required"]) == (False, "sss", False)
-        assert (
-            result["subuid"]
-            == result["subgid"]
-            == ([{"start": 500000, "count": 65536}] if "500000" in uids else [])
-        )
+        assert result["subuid"] == result["subgid"] == ([{"start": 500000, "count": 65536}] if "500000" in uids else [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not REAL_USERMOD, reason="needs root and usermod")

@@ -130,9 +130,7 @@ def test_the_drop_in_of_an_account_belongs_to_it(run_module, directory, tmp_path
 
 def test_secrets_are_nowhere_in_the_result(run_module, directory):
     def run(secret, **options):
-        sections = {
-            "Service": {"Environment": [f"A_TOKEN={secret}", "PATH=/bin"], "SetCredential": f"k:{secret}"}
-        }
+        sections = {"Service": {"Environment": [f"A_TOKEN={secret}", "PATH=/bin"], "SetCredential": f"k:{secret}"}}
         result = run_module(systemd_dropin, arguments(sections=sections), **options)
         assert secret not in str(result)
         return result

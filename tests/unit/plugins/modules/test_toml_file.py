@@ -29,9 +29,7 @@ def test_sets_and_removes_and_keeps_the_rest(run_module, tmp_path):
     path.write_text(STORAGE)
     args = {
         "path": str(path),
-        "content": {
-            "storage": {"driver": "overlay", "graphroot": "/srv", "options": {"overlay": {"size": "1G"}}}
-        },
+        "content": {"storage": {"driver": "overlay", "graphroot": "/srv", "options": {"overlay": {"size": "1G"}}}},
         "absent": ["storage.options.mount_program"],
     }
     check = run_module(toml_file, args, check_mode=True)
