@@ -53,7 +53,8 @@ def unknown_variables(data: Any, known: set[str]) -> list[str]:
 
 
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
-# Variables of roles, what playbooks ask for besides (tmpfs_storage_enabled), an option of runner_config, a field of GitLab's API.
+# Variables of roles, what playbooks ask for besides (tmpfs_storage_enabled), an option of runner_config,
+# and a field of GitLab's API.
 KNOWN = set().union(*VARIABLES.values(), {"runner_defaults", "runner_type"}) | set(
     re.findall(r"(\w+) \| default\(", "".join(path.read_text(encoding="utf-8") for path in PLAYBOOKS))
 )
