@@ -1,0 +1,36 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An adoption that was interrupted goes on; before that it stops where jobs would break."""
+
+from __future__ import annotations
+
+import subprocess
+
+from adopted_hosts import BACKUP, HOSTS, play
+from ci_host import USER
+
+
+def test_it_stops_because_of_a_socket_in_jobs_before_anything_is_changed():
+    # The host is adopted, so the earlier state has to be looked for: without the mark of the end it is "interrupted".
+    subprocess.run(["podman", "exec", HOSTS[0], "rm", f"{BACKUP}/adopted"], check=True)
+    recap, output = play("adopt", "--limit", HOSTS[0], "-e", '{"runner_acknowledge": []}')
+    assert recap[HOSTS[0]]["failed"] == 1 and recap[HOSTS[0]]["changed"] == 0, output
+    assert "/var/run/docker.sock:/var/run/docker.sock" in output and "socket_mount" in output
+
+
+def test_an_interrupted_run_goes_on_and_docker_is_stopped_when_told():
+    recap, output = play("adopt", "--limit", HOSTS[0], "-e", "adopt_docker=stop")
+    assert recap[HOSTS[0]]["failed"] == 0, output
+    state = subprocess.run(
+        ["podman", "exec", HOSTS[0], "systemctl", "is-active", "docker.socket", "docker.service", "gitlab-runner"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    ).stdout.split()
+    assert state == ["inactive", "inactive", "active"]
+    groups = subprocess.run(
+        ["podman", "exec", HOSTS[0], "id", "-nG", USER], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert "docker" not in groups.stdout.split()
+    assert "glrt-" not in output

@@ -1,0 +1,72 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way back: the hosts are what they were."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from adopted_hosts import BACKUP, CONFIG, HOSTS, kind, play
+from ci_host import IMAGE, USER
+
+
+@pytest.fixture(scope="session")
+def undone() -> str:
+    # Between adoption and undo, GitLab has rotated a token of the second host.
+    subprocess.run(["podman", "exec", HOSTS[1], "sed", "-i", "s/token-1/token-4/", CONFIG], check=True)
+    recap, output = play("adopt", "-e", "adopt_undo=true")
+    assert [recap[host]["failed"] for host in HOSTS] == [0, 0], output
+    return output
+
+
+def test_undo_brings_the_configuration_back(host, undone):
+    before, after = "/root/before", "/etc/gitlab-runner"
+    listing = "cd {} && find . -not -name '*~' -printf '%%p %%u %%g %%m\\n' | sort"
+    assert host.check_output(listing.format(after)) == host.check_output(listing.format(before))
+    expected = host.file(f"{before}/config.toml").content_string
+    if kind(host) == "root":
+        assert host.file(CONFIG).content_string == expected
+    else:
+        # The new token stays, and what jobs run in is what it was.
+        text = host.file(CONFIG).content_string
+        assert "token-4" in text and "token-1" not in text
+        assert "FF_NETWORK_PER_BUILD" not in text
+        assert [line for line in text.splitlines() if " host = " in line] == [
+            line for line in expected.splitlines() if " host = " in line
+        ]
+    assert "glrt-" not in undone
+
+
+def test_undo_brings_the_service_back(host, undone):
+    service = host.service("gitlab-runner")
+    assert service.is_enabled and service.is_running
+    command = host.check_output("systemctl show gitlab-runner --property ExecStart")
+    user = host.check_output("systemctl show gitlab-runner --property User")
+    if kind(host) == "root":
+        assert (user, "strace" in command) == ("User=", False)
+        assert host.service("docker.socket").is_enabled and host.service("docker").is_running
+        assert "docker" in host.user(USER).groups
+    else:
+        assert (user, "strace" in command) == (f"User={USER}", True)
+    assert not host.file(BACKUP).exists
+    assert host.run("ls /etc/systemd/system/gitlab-runner.service.d/rootless*").rc != 0
+    assert host.file("/etc/apt/sources.list.d/runner_gitlab-runner.list").exists
+    assert not host.file("/etc/apt/sources.list.d/gitlab-runner.sources").exists
+
+
+def test_jobs_run_again_as_before(host, undone, submit, as_runner):
+    if kind(host) == "root":
+        host.check_output(f"podman --root /home/docker image exists {IMAGE}")
+        created = "podman --root /home/docker events --stream=false --filter event=create"
+        before = host.check_output(created).count("\n")
+        assert submit("echo $((6 * 7))")["status"] == "success"
+        assert host.check_output(created).count("\n") > before
+    else:
+        assert submit("echo $((6 * 7))")["status"] == "success"
+
+
+def test_there_is_nothing_to_undo_twice(undone):
+    recap, output = play("adopt", "--limit", HOSTS[1], "-e", "adopt_undo=true")
+    assert recap[HOSTS[1]]["failed"] == 1 and recap[HOSTS[1]]["changed"] == 0, output
