@@ -5,62 +5,114 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
+import pytest
 from ci_host import IMAGE, USER
-from conftest import a_runner
+from conftest import a_runner, until
 
 SETTINGS = {"concurrent": 2, "check_interval": 1}
+LOOSE = {
+    "ProtectHome": False,
+    "BindPaths": None,
+    "BindReadOnlyPaths": None,
+    "ReadWritePaths": ["/etc/gitlab-runner", f"/home/{USER}", "/run/user"],
+}
 
 
-def test_a_restart_waits_for_the_running_job_and_the_play_does_not(play, job, main_pid, restarted, show, host):
+@pytest.fixture(scope="module")
+def get(host):
+    """The status and the text of a page on the host."""
+    program = (
+        "import sys, urllib.error, urllib.request\n"
+        "try: page = urllib.request.urlopen(sys.argv[1])\n"
+        "except urllib.error.HTTPError as error: page = error\n"
+        "print(page.status, page.read().decode())"
+    )
+    return lambda url: host.check_output("python3 -c %s %s", program, url)
+
+
+@pytest.fixture(scope="module")
+def listening(host):
+    """The addresses of the host at which somebody listens."""
+    command = "ss --listening --tcp --numeric --no-header"
+    return lambda: {line.split()[3] for line in host.check_output(command).splitlines()}
+
+
+def test_config_changes_restart_nothing_and_nothing_to_do_is_done_in_twelve_tasks(
+    play, main_pid, restarted, journal, config, get, listening
+):
+    before = main_pid()
     play()
+    before = before if main_pid() == before else restarted(before)
+    settings = {
+        "runner_settings": {**SETTINGS, "concurrent": 3},
+        "runner_log_level": "debug",
+        "runner_log_format": "json",
+    }
+    assert play(**settings).changed == 1
+    assert "concurrent = 3" in config()
+    # The runner reads it again, and logs as it is told to.
+    until(lambda: journal(before).splitlines()[-1].startswith("{"))
+    assert json.loads(journal(before).splitlines()[-1])["level"]
+    assert main_pid() == before
+    again = play(**settings)
+    # In site.yml it is fewer: the roles before have gathered the facts and looked up the user.
+    assert (again.changed, again.ok) == (0, 12), again.output
+
+    assert get("http://127.0.0.1:9252/health/ready") == "200 ready"
+    assert "gitlab_runner_concurrent 3" in get("http://127.0.0.1:9252/metrics")
+    assert {address for address in listening() if address.endswith(":9252")} == {"127.0.0.1:9252"}
+
+
+def test_a_restart_waits_for_the_running_job_and_the_play_does_not(
+    play, job, submit, main_pid, restarted, show, host, get, listening
+):
+    """A drop-in changes, and what the runner reads at its start only."""
     before, running = main_pid(), job()
-    result = play(runner_environment={"DRAINED": "yes"}, runner_drain_wait=4)
+    result = play(
+        runner_environment={"DRAINED": "yes"},
+        runner_listen_address="127.0.0.1:9253",
+        runner_settings={**SETTINGS, "session_server": {"listen_address": "127.0.0.1:8093"}},
+        runner_drain_wait=4,
+    )
     assert "The runner restarts when its running jobs have finished" in result.output
     assert show("ActiveState") == "deactivating" and main_pid() == before
     assert running.status() == "running"
     assert running.finish()["status"] == "success"
     after = restarted(before)
     assert "DRAINED=yes" in host.file(f"/proc/{after}/environ").content_string
-
-
-def test_config_changes_restart_nothing_but_the_listen_address_does(play, main_pid, restarted, host, config):
-    play()
-    before = main_pid()
-    result = play(runner_settings={**SETTINGS, "concurrent": 3}, runner_log_level="debug")
-    assert result.changed == 1 and "concurrent = 3" in config()
-    assert main_pid() == before
-    play(runner_settings=SETTINGS, runner_listen_address="127.0.0.1:9253")
-    restarted(before)
-    assert host.socket("tcp://127.0.0.1:9253").is_listening
-    assert not host.socket("tcp://127.0.0.1:9252").is_listening
-    play()
-
-
-def test_metrics_answer_on_the_loopback_interface_only(host):
-    page = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9252/%s').read().decode())"
-    assert "ready" in host.check_output("python3 -c %s", page % "health/ready")
-    assert "gitlab_runner_version_info" in host.check_output("python3 -c %s", page % "metrics")
-    listening = host.check_output("ss --listening --tcp --numeric --no-header").splitlines()
-    assert [line.split()[3] for line in listening if ":9252" in line] == ["127.0.0.1:9252"]
-
-
-def test_nothing_to_do_is_done_in_twelve_tasks(play):
-    """In site.yml it is fewer: the roles before have gathered the facts and looked up the user."""
-    result = play()
-    assert (result.changed, result.ok) == (0, 12), result.output
+    until(lambda: {"127.0.0.1:9253", "127.0.0.1:8093"} <= listening())
+    assert "127.0.0.1:9252" not in listening()
+    assert get("http://127.0.0.1:8093/session/of-nobody").startswith("404")
+    assert submit("echo ok")["status"] == "success"
 
 
 def test_launch_modes_are_switched_by_a_drained_restart(
-    play, job, submit, main_pid, restarted, journal, exposure, runs_unprivileged
+    play, job, submit, main_pid, restarted, journal, exposure, host, call, serve, authority, runs_unprivileged
 ):
-    """Each switch happens under a running job, so the next mode's turn tests the drain of the one before."""
+    """Each switch happens under a running job, so the next mode's turn tests the drain of the one before.
+
+    What believes to be root trusts the certificates of root: that of a second GitLab, which is not in tls-ca-file.
+    """
+    gitlab = serve(certificate=authority / "server.pem", key=authority / "server.key")
+    with gitlab.state.changed:
+        gitlab.state.add_runner({"token": "glrt-https"})
+    certs = "/etc/gitlab-runner/certs"
+    file = f"{certs}/{gitlab.url.split('/')[2].split(':')[0]}.crt"
+    command = f"mkdir {certs} && cat > {file} && chown -R {USER}: {certs}"
+    podman = ["podman", "exec", "--interactive", host.backend.name, "sh", "-c", command]
+    subprocess.run(podman, input=(authority / "ca.pem").read_bytes(), check=True)
+    runners = [a_runner(host.backend.name), a_runner("https", url=gitlab.url, token="glrt-https")]
+    settings = {**SETTINGS, "session_server": None}
     for launch, claim, score in (
         ("userns", "system-mode", 2.5),
         ("strace", "system-mode", 2.5),
         ("user", "user-mode", 1.5),
     ):
         before, running = main_pid(), job()
-        play(runner_launch=launch, runner_drain_wait=2)
+        play(runner_launch=launch, runner_runners=runners, runner_settings=settings, runner_drain_wait=2)
         assert main_pid() == before and running.status() == "running", launch
         assert running.finish()["status"] == "success", launch
         after = restarted(before)
@@ -68,22 +120,13 @@ def test_launch_modes_are_switched_by_a_drained_restart(
         assert submit("echo ok")["status"] == "success", launch
         assert f"Running in {claim}" in journal(after), launch
         assert exposure() <= score, launch
-
-
-def test_without_the_sandbox_the_service_is_exposed(play, exposure, submit, main_pid, restarted):
-    before = main_pid()
-    play(runner_hardening=False)
-    restarted(before)
-    assert exposure() > 9
-    assert submit("echo ok")["status"] == "success"
-
-
-LOOSE = {
-    "ProtectHome": False,
-    "BindPaths": None,
-    "BindReadOnlyPaths": None,
-    "ReadWritePaths": ["/etc/gitlab-runner", f"/home/{USER}", "/run/user"],
-}
+        gitlab.state.requests.clear()
+        if launch == "user":
+            until(lambda: "CERTIFICATE_VERIFY_FAILED" in journal(main_pid()))
+            assert not gitlab.state.requests
+        else:
+            until(lambda: [entry for entry in gitlab.state.requests if entry["status"] == 204])
+    host.check_output("rm -r %s", certs)
 
 
 def test_a_shell_executor_gets_what_it_needs_by_single_directives(
@@ -95,32 +138,42 @@ def test_a_shell_executor_gets_what_it_needs_by_single_directives(
     runners, script = [a_runner(host.backend.name), shell], ("id -un", "touch ~/of-a-job")
     before = main_pid()
     play(runner_runners=runners)
-    before = restarted(before)
+    assert main_pid() == before
     sandboxed = submit(*script, tag="shell")
     assert USER in sandboxed["trace"] and sandboxed["status"] == "failed", sandboxed
     play(runner_runners=runners, runner_hardening_directives=LOOSE)
-    restarted(before)
+    before = restarted(before)
     loose = submit(*script, tag="shell")
     assert loose["status"] == "success", loose
     assert host.file(f"/home/{USER}/of-a-job").user == USER
     assert exposure() < 2.5
-    play(runner_purge=True)
+
+    # Without the sandbox the service is as exposed as any.
+    play(runner_hardening=False)
+    restarted(before)
+    assert exposure() > 9
+    assert submit("echo ok")["status"] == "success"
 
 
-def test_a_job_finds_its_service_by_name(call, submit):
-    service = {"name": IMAGE, "alias": "db", "command": ["sleep", "60"]}
-    number = call("POST", "jobs", {"script": ["nslookup db"], "services": [service]})["id"]
-    found = call("GET", f"jobs/{number}?wait=60")
-    assert found["status"] == "success", found
-
-
-def test_what_a_stopped_play_has_left_is_applied_by_the_next(play, host, main_pid, restarted):
+def test_what_a_stopped_play_has_left_is_applied_by_the_next(play, host, main_pid, restarted, exposure):
     before = main_pid()
     broken = a_runner(host.backend.name, limmit=1)
     play(runner_environment={"LEFT": "behind"}, runner_runners=[broken], fails=True)
     assert main_pid() == before
-    play(runner_environment={"LEFT": "behind"})
+    keeps = a_runner(host.backend.name)
+    keeps["docker"] = {**keeps["docker"], "volumes": ["/cache", "/srv/artifacts:/artifacts"]}
+    host.check_output(f"install -d -o {USER} -g {USER} /srv/artifacts")
+    play(runner_environment={"LEFT": "behind"}, runner_runners=[keeps])
     after = restarted(before)
     assert "LEFT=behind" in host.file(f"/proc/{after}/environ").content_string
-    play()
-    restarted(after)
+    assert exposure() <= 1.5
+
+
+def test_jobs_have_services_cache_and_artifacts_behind_the_sandbox(call, submit, host):
+    service = {"name": IMAGE, "alias": "db", "command": ["sleep", "60"]}
+    script = ["nslookup db", "echo kept > /cache/file", "echo made > /artifacts/file"]
+    number = call("POST", "jobs", {"script": script, "services": [service]})["id"]
+    found = call("GET", f"jobs/{number}?wait=60")
+    assert found["status"] == "success", found
+    assert "\nkept" in submit("cat /cache/file")["trace"]
+    assert host.file("/srv/artifacts/file").user == USER
