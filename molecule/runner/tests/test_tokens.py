@@ -99,7 +99,7 @@ def test_runners_are_created_and_deleted_by_the_api_and_their_tokens_rotate(play
     assert f"id = {made['id']}" in config() and f"id = {rotated['id']}" in config()
     assert host.run("grep -rl %s /etc /root /tmp /home /run /var/log /var/tmp", ACCESS_TOKEN).stdout == ""
 
-    # The runner asks for a new token when three quarters of the life of the old one are over, and saves it. This one stays.
+    # The runner asks for a new token when three quarters of the life of the old one are over. This one stays.
     with gitlab.state.changed:
         made["token_lifetime"] = rotated["token_lifetime"] = 0
     until(lambda: not made["token_expires_at"] and not rotated["token_expires_at"])
