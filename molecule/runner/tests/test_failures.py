@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 from conftest import a_runner
 
+pytestmark = pytest.mark.usefixtures("without_the_archive")
+
 
 @pytest.fixture(autouse=True)
 def the_service_keeps_running(main_pid, show):

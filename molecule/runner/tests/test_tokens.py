@@ -10,8 +10,11 @@ import re
 import threading
 from pathlib import Path
 
+import pytest
 import tomllib
 from conftest import ACCESS_TOKEN, a_runner, until
+
+pytestmark = pytest.mark.usefixtures("without_the_archive")
 
 SECRETS = {name: f"glrt-secret-from-{name}-4711" for name in ("file", "env", "variable")}
 
