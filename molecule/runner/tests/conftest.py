@@ -104,7 +104,8 @@ def play(host, by_ssh):
             inventories = ["-i", ROOT / "molecule/_shared/inventory", "-i", by_ssh]
             command = ["ansible-playbook", *inventories, "-e", f"@{file.name}", *arguments, playbook]
             start = time.monotonic()
-            environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+            colors = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+            environment = {**os.environ, **colors, "ANSIBLE_PIPELINING": "true"}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         output = done.stdout + done.stderr
         assert fails == (done.returncode != 0), output
