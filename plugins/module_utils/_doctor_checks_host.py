@@ -313,7 +313,9 @@ def store_foreign_ids(host: Host) -> Optional[Finding]:
             f"{host.user}",
             *migrate(host),
         ),
-        f"{MIGRATE_LOSS} The old range is taken to begin at {start}: look at a backup of /etc/subuid if there is one.",
+        f"{MIGRATE_LOSS} The old range is taken to begin at {start}: look at a backup of /etc/subuid if there is one. "
+        f"The role does the same with userns_subid_start: {start} and userns_subid_count: {NEEDED_IDS}; "
+        "podman_scan_storage: true has it look whether files of other lost ids are left.",
     )
 
 
