@@ -11,5 +11,9 @@ import os
 
 scenario = os.environ.get("MOLECULE_SCENARIO_NAME", "manual")
 platforms = os.environ.get("CI_HOST_PLATFORMS", "debian12 debian13").split()
-hosts = {f"{scenario}-{platform}": {"ci_host_platform": platform} for platform in platforms}
+# What a user of the release has to set, too: Debian 11 is refused otherwise, because its Podman is too old for GitLab.
+variables = {"debian11": {"podman_minimum_version": "3.0"}}
+hosts = {
+    f"{scenario}-{platform}": {"ci_host_platform": platform, **variables.get(platform, {})} for platform in platforms
+}
 print(json.dumps({"ci_hosts": {"hosts": list(hosts)}, "_meta": {"hostvars": hosts}}))
