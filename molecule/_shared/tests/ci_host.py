@@ -39,7 +39,7 @@ def podman_info(as_runner) -> dict:
 
 @pytest.fixture(scope="module")
 def submit(host, as_runner):
-    """Run a job through the coordinator on the host and return its result: state, trace, exit_code."""
+    """Run a job through the coordinator on the host and return its result: status, trace, exit_code."""
     as_runner(
         f"podman image exists {IMAGE} || "
         f"podman import --quiet --change 'CMD [\"sh\"]' /srv/gitlab-standin/job-image.tar {IMAGE}"

@@ -9,7 +9,6 @@ import io
 import json
 import subprocess
 import tarfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,8 +223,9 @@ CASES = [
     Case("image.short_names", f"rm {CONTAINERS}/registries.conf.d/*.conf", RESTORE_USER_CONFIG),
     Case(
         "prune.timer",
+        "as systemctl --user disable --now rootless-podman-prune.timer",
         "as systemctl --user disable --now podman-image-prune.timer; rm $H/.config/systemd/user/podman-image-prune.*; "
-        "as systemctl --user daemon-reload",
+        "as systemctl --user daemon-reload; as systemctl --user enable --now rootless-podman-prune.timer",
     ),
     Case("runner.missing", "dpkg --remove --force-depends gitlab-runner"),
     Case(
@@ -324,17 +324,16 @@ def doctor(host, shell):
             filter=lambda entry: None if "__pycache__" in entry.name else entry,
         )
         tar.add(ROOT / "plugins/modules/rootless_info.py", f"{COLLECTION}/modules/rootless_info.py")
-        for name, content in (("ansible/__init__.py", b""), ("arguments.json", b'{"ANSIBLE_MODULE_ARGS": {}}')):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
+        tar.addfile(tarfile.TarInfo("ansible/__init__.py"))
     shell(f"mkdir -p {PLACE}")
     command = ["podman", "exec", "--interactive", host.backend.name, "tar", "--extract", "--directory", PLACE]
     subprocess.run(command, input=archive.getvalue(), check=True)
 
-    def run() -> dict:
+    def run(**options: str) -> dict:
         module = f"{COLLECTION.replace('/', '.')}.modules.rootless_info"
-        return json.loads(host.check_output(f"cd {PLACE} && PYTHONPATH={PLACE} python3 -B -m {module} arguments.json"))
+        arguments = json.dumps({"ANSIBLE_MODULE_ARGS": options})
+        command = f"cd {PLACE} && echo %s | PYTHONPATH={PLACE} python3 -B -m {module}"
+        return json.loads(host.check_output(command, arguments))
 
     return run
 
@@ -404,7 +403,18 @@ def test_broken_named_and_put_right(host, case, clean, doctor, shell, image):
 
 def test_the_host_still_runs_jobs(submit, image, clean):
     image()
-    assert submit("echo still $((6 * 7))")["state"] == "success"
+    assert submit("echo still $((6 * 7))")["status"] == "success"
+
+
+def test_probes(doctor, image, clean):
+    image()
+    result = doctor(probe="container")
+    assert named(result) == {} and "probe.container" in result["passed_checks"]
+    result = doctor(probe="pull", probe_image="127.0.0.1:9/nothing:1")
+    assert named(result).keys() == {"probe.pull"}
+    assert named(doctor(probe="container", probe_image="localhost/nothing:1")).keys() == {"probe.container"}
+    # The attempts are in the journal now, and are no findings of their own.
+    assert named(doctor()) == {}
 
 
 def test_looking_leaves_nothing(host, doctor, shell, clean):
@@ -421,13 +431,3 @@ def test_looking_leaves_nothing(host, doctor, shell, clean):
     after = shell(look).stdout
     shell("systemctl start gitlab-runner")
     assert sorted(set(after.splitlines()) ^ set(before.splitlines())) == []
-
-
-def test_looking_is_quick(doctor, clean):
-    # The best of three, since the machine may do other things at the same time.
-    seconds = []
-    for _attempt in range(3):
-        start = time.monotonic()
-        doctor()
-        seconds.append(time.monotonic() - start)
-    assert min(seconds) < 2.5

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT / "tests/support"))
-from doctor_cases import CASES, DELETE, FACTS, changed, healthy, runner, storage, tmpfs  # noqa: E402
+from doctor_cases import CASES, DELETE, FACTS, attach, changed, healthy, runner, storage, tmpfs  # noqa: E402
 
 HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
 BROKEN = [
@@ -198,6 +198,7 @@ CONTENT = {
     "runner.platform_key": {"packages gitlab-runner": "19.3.0-1", "packages gitlab-runner-helper-images": "19.3.0-1"},
     "conmon.orphans": {"limits conmon": [{"pid": 1, "container": "ab" * 32, "age": 3}], "podman containers": []},
     "storage.below_var_lib": {"podman version": "5.4.2", "store graph_root": "/var/lib/x"},
+    "api.409": attach("crun: executable file `/rootless-probe` not found: No such file or directory"),
 }
 
 

@@ -106,7 +106,7 @@ def test_the_drop_in_of_an_account_belongs_to_it(run_module, directory, tmp_path
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
-    for parent in (tmp_path, *tmp_path.parents[:-2]):
+    for parent in (tmp_path, *list(tmp_path.parents)[:-2]):
         parent.chmod(0o755)
     account = pwd.struct_passwd((*nobody[:5], str(home), nobody.pw_shell))
     monkeypatch.setattr(pwd, "getpwnam", lambda name: account)
@@ -114,7 +114,7 @@ def test_the_drop_in_of_an_account_belongs_to_it(run_module, directory, tmp_path
     options = arguments(scope="user", user="nobody")
     path = home / ".config/systemd/user/x.service.d/override.conf"
     assert run_module(systemd_dropin, options)["path"] == str(path)
-    for made in (path, *path.parents[:4]):
+    for made in (path, *list(path.parents)[:4]):
         assert made.stat().st_uid == nobody.pw_uid, made
     assert not run_module(systemd_dropin, options)["changed"]
     assert (os.geteuid(), os.getegid()) == (0, 0)
