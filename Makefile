@@ -71,6 +71,7 @@ bench: setup
 	python tests/bench/bench_runner_config.py
 	$(TESTBED) run python tests/bench/bench_site.py
 	$(TESTBED) run python tests/bench/bench_storage.py
+	$(TESTBED) run python tests/bench/bench_fleet.py
 	python tests/bench/bench_launch.py
 
 clean:

@@ -2,9 +2,9 @@
 # Copyright (c) 2026, the rootless.gitlab_runner authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Count the executed tasks of site.yml and take its time, with 1, 10 and 100 runners, on a test host of its own.
+"""Count the executed tasks of site.yml and of the doctor and take their time, on a test host of its own.
 
-Run by C(make bench), inside the test bed. Prints a Markdown table.
+Run by "make bench", inside the test bed. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ ENVIRONMENT = {
     "CI_HOST_PLATFORMS": PLATFORM,
     "ANSIBLE_PIPELINING": "true",
     "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks",
+    "PROFILE_TASKS_TASK_OUTPUT_LIMIT": "all",
 }
 
 
-def play(playbook: str, variables: dict | None = None) -> tuple[dict[str, int], float]:
-    """Run a playbook with extra variables; return the recap of the host and the seconds it took."""
+def play(playbook: str, variables: dict | None = None) -> tuple[dict[str, int], float, str]:
+    """Run a playbook with extra variables; return the recap of the host, the seconds it took, and the output."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(variables or {}, file)
         file.flush()
@@ -42,7 +44,7 @@ def play(playbook: str, variables: dict | None = None) -> tuple[dict[str, int], 
     if result.returncode:
         sys.exit(result.stdout + result.stderr)
     recap = re.findall(r"(\w+)=(\d+)", re.findall(rf"^{HOST} +: (.*)$", result.stdout, re.M)[-1])
-    return {key: int(value) for key, value in recap}, seconds
+    return {key: int(value) for key, value in recap}, seconds, result.stdout
 
 
 def runners(count: int, image: str = "localhost/job-image-standin:latest") -> list[dict]:
@@ -58,11 +60,16 @@ def main() -> None:
         for count in (1, 10, 100):
             wanted = {"runner_runners": runners(count), "tmpfs_storage_enabled": True, "tmpfs_storage_size": "2G"}
             for title in ("first" if count == 1 else "more runners", "nothing to do"):
-                recap, seconds = play("rootless.gitlab_runner.site", wanted)
+                recap, seconds, _output = play("rootless.gitlab_runner.site", wanted)
                 print(f"| {title} | {count} | {recap['ok']} | {recap['changed']} | {seconds:.0f} |", flush=True)
             wanted["runner_runners"][0]["limit"] = 2
-            recap, seconds = play("rootless.gitlab_runner.site", wanted)
+            recap, seconds, _output = play("rootless.gitlab_runner.site", wanted)
             print(f"| one key | {count} | {recap['ok']} | {recap['changed']} | {seconds:.0f} |", flush=True)
+        print("\n| run of doctor.yml | executed tasks | seconds | of these the module |\n|---|---|---|---|")
+        for _attempt in range(3):
+            recap, seconds, output = play("rootless.gitlab_runner.doctor")
+            task = float(re.findall(r"Examine the host -+ ([\d.]+)s", output)[-1])
+            print(f"| healthy host | {recap['ok']} | {seconds:.1f} | {task:.1f} |", flush=True)
     finally:
         play("molecule/_shared/destroy.yml")
 
