@@ -66,7 +66,7 @@ def test_an_unreachable_repository(play, unchanged):
 def test_a_drop_in_that_systemd_rejects(play, unchanged):
     output = " ".join(play(runner_hardening_directives={"ProtectSystem": "sometimes"}, fails=True).output.split())
     # systemd names the file and the line; what it calls the directive has changed with its releases.
-    assert re.search(r"rootless-hardening\.conf:\d+: Failed to parse .* sometimes", output), output
+    assert re.search(r"rootless-hardening\.conf:\d+: Failed to parse .*sometimes", output), output
 
 
 def test_a_launch_mode_that_the_host_forbids(play, host, unchanged):
