@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
+import testinfra
 from adopted_hosts import BACKUP, CONFIG, HOSTS, kind, play
 from ci_host import IMAGE, USER
 
@@ -70,3 +72,26 @@ def test_jobs_run_again_as_before(host, undone, submit, as_runner):
 def test_there_is_nothing_to_undo_twice(undone):
     recap, output = play("adopt", "--limit", HOSTS[1], "-e", "adopt_undo=true")
     assert recap[HOSTS[1]]["failed"] == 1 and recap[HOSTS[1]]["changed"] == 0, output
+
+
+def test_the_doctor_names_what_is_old_and_site_modernises_it_without_a_loss(undone):
+    """The host of the procedure of 2021, as that left it: its configuration, its tokens and its images stay."""
+    host = testinfra.get_host(f"podman://{HOSTS[1]}")
+    before = host.file(CONFIG).content_string.splitlines()
+    _recap, output = play("doctor", "--limit", HOSTS[1])
+    for finding in ("tmpfs.huge", "runner.unit_user", "runner.config_owner", "storage.metacopy"):
+        assert finding in output
+
+    options = {"tmpfs_storage_path": "/mnt/gitlab-runner-volatile", "tmpfs_storage_size": "2G"}
+    # As from the command line: "true" is a string there.
+    options["tmpfs_storage_enabled"] = "true"
+    recap, output = play("site", "--limit", HOSTS[1], "--extra-vars", json.dumps(options))
+    assert recap[HOSTS[1]]["failed"] == 0, output
+    assert "glrt-" not in output
+    after = host.file(CONFIG).content_string.splitlines()
+    assert [line for line in before if line not in after] == []
+    images = f"runuser -u {USER} -- env -C / XDG_RUNTIME_DIR=/run/user/$(id -u {USER}) podman images"
+    assert IMAGE.split(":")[0] in host.check_output(images)
+    assert "strace" not in host.check_output("systemctl show gitlab-runner --property ExecStart")
+    recap, output = play("doctor", "--limit", HOSTS[1], "-e", "doctor_fail_on=error")
+    assert recap[HOSTS[1]]["failed"] == 0, output

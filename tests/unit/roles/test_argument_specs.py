@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,24 @@ def test_defaults_are_the_documented_ones(role: Path) -> None:
     assert set(defaults) == optional
     documented = {name: options[name].get("default") for name in optional}
     assert documented == defaults
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_booleans_from_the_command_line_decide_as_such(role: Path) -> None:
+    """With "-e name=false", which passes the argument specification, the variable is a string, and strings are true."""
+    specifications = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"].values()
+    names = "|".join(
+        name for entry in specifications for name, option in entry["options"].items() if option["type"] == "bool"
+    )
+    decision = re.compile(rf"(?:\b(?:if|and|or|not|when:|that:)|^ +-|\() ?\b({names})\b(?! \| bool| is none|:)", re.M)
+    unguarded = {
+        f"{path.relative_to(role)}: {match[1]}"
+        for path in role.rglob("*.yml")
+        if names and path.parent.name in ("tasks", "vars", "handlers")
+        for match in decision.finditer(path.read_text())
+        if not path.read_text()[match.end() :].startswith((" | default(false) | bool", " is not none"))
+    }
+    assert unguarded == set()
 
 
 def test_readmes_are_made_from_the_specifications() -> None:
