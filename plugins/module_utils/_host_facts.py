@@ -354,7 +354,8 @@ def execute(command: Iterable[str], timeout: float = TIMEOUT, **options: Any) ->
     command = list(command)
     options.setdefault("env", {"PATH": PATH, "LC_ALL": "C", "HOME": "/"})
     try:
-        return subprocess.run(
+        # run_command of AnsibleModule has no timeout, cannot become another user, and is not for threads.
+        return subprocess.run(  # pylint: disable=ansible-bad-function
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -933,7 +934,8 @@ class Gatherer:
         command = ["find", store["graph_root"], "-xdev", "-printf", "%U %G\\n"]
         owners: set[str] = set()
         deadline = time.monotonic() + SEARCH_TIME
-        with subprocess.Popen(
+        # Read line by line, and given up in time: run_command of AnsibleModule keeps all output, and waits for the end.
+        with subprocess.Popen(  # pylint: disable=ansible-bad-function
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/"
         ) as process:
             if process.stdout is None:

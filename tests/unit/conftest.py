@@ -9,6 +9,11 @@ import json
 import pytest
 from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
+from hypothesis import HealthCheck, settings
+
+# Time says nothing about the code on machines that do other things too.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 
 @pytest.fixture
