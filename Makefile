@@ -17,7 +17,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 export CI_HOST_PLATFORMS ?= debian12 debian13
 export MOLECULE_COMMAND_BORDERS := false
 TESTBED := tests/support/testbed
-SCENARIOS ?= default
+# The scenario runner is the longest; it and fleet run with make molecule SCENARIOS=runner and make fleet.
+SCENARIOS ?= default storage doctor adopt
 JOBS ?= 2
 
 .PHONY: demo test lint unit e2e molecule check fleet docs bench clean setup $(SCENARIOS:%=molecule-%)
@@ -52,7 +53,7 @@ molecule: $(SCENARIOS:%=molecule-%)
 
 # The main job runs on all platforms; what goes deeper takes one of them.
 molecule-runner: export CI_HOST_PLATFORMS := $(firstword $(CI_HOST_PLATFORMS))
-molecule-storage molecule-doctor molecule-adopt: export CI_HOST_PLATFORMS := $(lastword $(CI_HOST_PLATFORMS))
+molecule-storage molecule-doctor: export CI_HOST_PLATFORMS := $(lastword $(CI_HOST_PLATFORMS))
 
 $(SCENARIOS:%=molecule-%): molecule-%: setup
 	@echo "Scenario $* on $(CI_HOST_PLATFORMS)"

@@ -286,7 +286,7 @@ def test_the_storage_returns_to_the_disk(play, host, as_runner):
     assert store["graphRoot"] == f"{home}/.local/share/containers/storage"
     assert PATH not in host.file(f"{home}/.config/containers/storage.conf").content_string
     assert host.run("ls /etc/systemd/system/user@*.service.d/*rootless-storage.conf").rc != 0
-    again = play(**TMPFS, tmpfs_storage_state="absent")
+    again = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert (again.ok, again.changed) == (True, 0), again.text
 
 
