@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _subid
 
 UBUNTU = "abi <abi/4.0>,\nprofile podman /usr/bin/podman flags=(unconfined) {\n  userns,\n}\n"
 BOTH = "profile podman /usr/{bin,local/bin}/podman flags=(unconfined) {\n  userns,\n}\n"
@@ -47,12 +48,12 @@ def test_profile_is_written_only_where_it_is_needed(tmp_path: Path, restriction,
         "ansible_python_interpreter": sys.executable,
     }
     result = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "--inventory", "localhost,", "--connection", "local"]
+        [sys.executable, "-m", "ansible.cli.playbook", "--inventory", "localhost,", "--connection", "local"]
         + ["--check", "--diff", "--extra-vars", json.dumps(variables), playbook],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": os.environ.get("PYTHONPATH", ""), "ANSIBLE_NOCOLOR": "1"},
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(Path(_subid.__file__).parents[5]), "ANSIBLE_NOCOLOR": "1"},
     )
     assert result.returncode == 0, result.stdout + result.stderr
     line = f"profile rootless-gitlab-runner-podman {podman} flags=(unconfined) {{"

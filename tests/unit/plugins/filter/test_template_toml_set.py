@@ -38,7 +38,7 @@ PLAYBOOK = """
 def test_in_a_playbook(tmp_path: Path) -> None:
     (tmp_path / "playbook.yml").write_text(PLAYBOOK)
     extra = json.dumps({"dest": str(tmp_path / "after")})
-    command = [Path(sys.executable).with_name("ansible-playbook"), "playbook.yml", "--extra-vars", extra]
+    command = [sys.executable, "-m", "ansible.cli.playbook", "playbook.yml", "--extra-vars", extra]
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(Path(plugin.__file__).parents[5])}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
