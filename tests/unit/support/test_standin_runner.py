@@ -133,6 +133,8 @@ def test_sigquit_finishes_the_running_job(server, config, start, tmp_path):
     server.client.wait(job, 10, contains="\nstarted")
     runner.process.send_signal(signal.SIGQUIT)
     runner.wait_for("graceful shutdown")
+    runner.process.send_signal(signal.SIGQUIT)
+    runner.wait_for("graceful shutdown", 2)
     late = server.client.submit("true")
     (tmp_path / "go").write_text("finished\n", encoding="ascii")
     done = server.client.wait(job, 10)
