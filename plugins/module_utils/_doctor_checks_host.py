@@ -897,6 +897,7 @@ def tasksmax(host: Host) -> Optional[Finding]:
     title="Very old images cannot run",
     why="Programs of CentOS 6 and of its time call vsyscall, and die with a segmentation fault where the kernel has "
     "none.",
+    variable="userns_vsyscall",
     applies="x86-64",
     reference="moby/moby issue 34301",
 )
