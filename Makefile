@@ -5,6 +5,7 @@
 # make molecule only the scenarios, on the platforms of CI_HOST_PLATFORMS
 # make check    the checks of the Ansible ecosystem, on each ansible-core and Python that is found
 # make fleet    eight hosts over SSH, some of them broken
+# make test-vm  one machine with its own kernel, in QEMU (not in make test; needs qemu-system-x86)
 # make docs     the documentation site, in docs/build
 # make bench    measure; prints the tables of docs/performance.md
 # make clean    remove the hosts of tests and demo, and what was built
@@ -21,7 +22,7 @@ TESTBED := tests/support/testbed
 SCENARIOS ?= default storage doctor adopt
 JOBS ?= 2
 
-.PHONY: demo test lint unit e2e molecule check fleet docs bench clean setup $(SCENARIOS:%=molecule-%)
+.PHONY: demo test lint unit e2e molecule check fleet test-vm docs bench clean setup $(SCENARIOS:%=molecule-%)
 
 setup:
 	@tests/support/setup
@@ -64,6 +65,9 @@ check: setup
 
 fleet: setup
 	$(TESTBED) run molecule test --scenario-name fleet
+
+test-vm: setup
+	tests/support/vm test
 
 docs: setup
 	tests/support/build_docs
