@@ -2,7 +2,7 @@
 # Copyright (c) 2026, the rootless.gitlab_runner authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventory of a fleet: FLEET_SIZE hosts (default 8) of the first platform in CI_HOST_PLATFORMS, at their addresses."""
+"""Inventory of a fleet: FLEET_SIZE hosts (default 8) of the last platform in CI_HOST_PLATFORMS, at their addresses."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ found = subprocess.run(
     check=False,
 ).stdout.split("\n")
 addresses = dict(line.split() for line in found if len(line.split()) == 2)
-hosts = {name: {"ci_host_platform": platform, "ansible_host": addresses.get(name, name)} for name in names}
+hosts = {name: {"ci_host_platform": platform, "address": addresses.get(name, name)} for name in names}
 print(json.dumps({"ci_hosts": {"hosts": names}, "_meta": {"hostvars": hosts}}))

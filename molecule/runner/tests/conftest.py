@@ -67,12 +67,15 @@ def by_ssh(host, tmp_path_factory) -> Path:
     host.check_output(
         "mkdir -p -m 700 /root/.ssh; echo %s > /root/.ssh/authorized_keys", (place / "key.pub").read_text()
     )
+    address = host.check_output("hostname --all-ip-addresses").split()[0]
+    host_key = host.file("/etc/ssh/ssh_host_ed25519_key.pub").content_string
+    (place / "known_hosts").write_text(f"{address} {host_key}")
     variables = {
         "ansible_connection": "ssh",
-        "ansible_host": host.check_output("hostname --all-ip-addresses").split()[0],
+        "ansible_host": address,
         "ansible_user": "root",
         "ansible_ssh_private_key_file": str(place / "key"),
-        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={place / 'known_hosts'}",
     }
     inventory = place / "hosts.json"
     inventory.write_text(json.dumps({"ci_hosts": {"hosts": {host.backend.name: variables}}}))
