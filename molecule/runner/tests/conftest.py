@@ -60,29 +60,6 @@ class Play:
 
 
 @pytest.fixture(scope="module")
-def by_ssh(host, tmp_path_factory) -> Path:
-    """An inventory that reaches the host by SSH, which is much faster than `podman exec` for each step of a task."""
-    place = tmp_path_factory.mktemp("ssh")
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / "key"], check=True)
-    host.check_output(
-        "mkdir -p -m 700 /root/.ssh; echo %s > /root/.ssh/authorized_keys", (place / "key.pub").read_text()
-    )
-    address = host.check_output("hostname --all-ip-addresses").split()[0]
-    host_key = host.file("/etc/ssh/ssh_host_ed25519_key.pub").content_string
-    (place / "known_hosts").write_text(f"{address} {host_key}")
-    variables = {
-        "ansible_connection": "ssh",
-        "ansible_host": address,
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(place / "key"),
-        "ansible_ssh_common_args": f"-o UserKnownHostsFile={place / 'known_hosts'}",
-    }
-    inventory = place / "hosts.json"
-    inventory.write_text(json.dumps({"ci_hosts": {"hosts": {host.backend.name: variables}}}))
-    return inventory
-
-
-@pytest.fixture(scope="module")
 def without_the_archive(host):
     """Leave apt the repository of GitLab only, where a test needs no other: all of Debian takes a second longer."""
     away = "/srv/apt-sources"
@@ -93,7 +70,7 @@ def without_the_archive(host):
 
 
 @pytest.fixture(scope="module")
-def play(host, by_ssh):
+def play(host):
     """Run the role (or another playbook) on the host with these variables. It has to succeed, unless fails=True.
 
     Runners that are not listed go, so that no test has to clean up after another.
@@ -104,8 +81,8 @@ def play(host, by_ssh):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump({"rootless_hosts": name, "runner_purge": True, **variables}, file)
             file.flush()
-            inventories = ["-i", ROOT / "molecule/_shared/inventory", "-i", by_ssh]
-            command = ["ansible-playbook", *inventories, "-e", f"@{file.name}", *arguments, playbook]
+            inventory = ROOT / "molecule/_shared/inventory"
+            command = ["ansible-playbook", "-i", inventory, "-e", f"@{file.name}", *arguments, playbook]
             start = time.monotonic()
             colors = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
             environment = {**os.environ, **colors, "ANSIBLE_PIPELINING": "true"}

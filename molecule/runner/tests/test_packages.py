@@ -69,7 +69,7 @@ def test_downgrade_and_hold(play, host, versions, runs_unprivileged):
 
 def test_the_upgrade_stops_at_the_first_host_that_fails(play, host, tmp_path, versions):
     inventory = tmp_path / "hosts.yml"
-    inventory.write_text("broken: {hosts: {no-such-host: {ansible_connection: containers.podman.podman}}}\n")
+    inventory.write_text("broken: {hosts: {no-such-host: {ansible_host: 127.0.0.1, ansible_port: 1}}}\n")
     hosts = f"broken:{host.backend.name}"
     result = play("-i", str(inventory), playbook=UPGRADE, fails=True, rootless_hosts=hosts)
     assert "no-such-host" in result.output
