@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -56,6 +58,33 @@ def test_apt_alone_upgrades_and_the_job_that_runs_succeeds(
     runs_unprivileged()
     # apt alone lets the package prune what root's containers leave behind; none of the plays below may.
     host.check_output("rm %s", PRUNED)
+
+
+def test_the_documented_settings_keep_other_upgrades_from_pruning(play, host, tmp_path, versions):
+    """The tasks that docs/runner_service.md shows, and then both ways in which apt is started."""
+    document = (ROOT / "docs/runner_service.md").read_text()
+    tasks = re.search(r"```yaml\n(- name: Keep the upgrades of the night.*?)```", document, re.DOTALL)[1]
+    playbook = tmp_path / "as_documented.yml"
+    head = "- hosts: '{{ rootless_hosts }}'\n  become: true\n  gather_facts: false\n  tasks:\n"
+    playbook.write_text(head + textwrap.indent(tasks, "    "))
+    play(playbook=str(playbook))
+    apt = "/usr/bin/apt-get install --yes --quiet --allow-downgrades"
+    old, new = (" ".join(f"{name}={version}" for name in NAMES) for version in (OLD, NEW))
+    # In the place of unattended-upgrades, which would wait for the night.
+    nightly = "/run/systemd/system/apt-daily-upgrade.service.d"
+    host.check_output(
+        f"mkdir -p {nightly} && printf %s > {nightly}/test.conf && systemctl daemon-reload",
+        f"[Service]\nExecStart=\nExecStart={apt} {old}\n",
+    )
+    host.check_output("systemctl start apt-daily-upgrade.service")
+    assert versions() == {OLD}
+    host.check_output(f"sudo {apt} {new}")
+    assert versions() == {NEW}
+    assert not host.file(PRUNED).exists
+    host.check_output(
+        f"rm -r {nightly} /etc/systemd/system/apt-daily-upgrade.service.d && systemctl daemon-reload &&"
+        " sed -i /NO_DOCKER_PRUNE/d /etc/environment"
+    )
 
 
 def test_downgrade_and_hold(play, host, versions, runs_unprivileged):

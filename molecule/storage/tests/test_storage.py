@@ -238,12 +238,25 @@ def test_the_storage_moves_to_the_tmpfs(play, host, as_runner):
     assert not host.file(on_disk).exists
 
 
+def test_fuse_overlayfs_works_on_the_tmpfs_until_the_next_reboot(play, host, as_runner):
+    """As on a kernel before 6.6. Podman goes on with it for what is there, and the reboot below ends that."""
+    run = play(**ONLY_TMPFS, tmpfs_storage_run_root=True, tmpfs_storage_fuse_overlayfs=True)
+    assert run.ok, run.text
+    mounts = as_runner(f"podman run --rm {KEPT} sh -c 'echo x > /new && rm /etc/passwd && cat /proc/mounts'")
+    assert re.search(r"^\S+ / fuse\.fuse-overlayfs ", mounts, re.MULTILINE), mounts
+    again = play(**ONLY_TMPFS, tmpfs_storage_run_root=True, tmpfs_storage_fuse_overlayfs=True)
+    assert (again.ok, again.changed) == (True, 0), again.text
+    back = play(**ONLY_TMPFS, tmpfs_storage_run_root=True)
+    assert back.ok, back.text
+
+
 def test_a_reboot_empties_it_and_fetches_the_images_again(host, as_runner, reboot):
     as_runner(f"podman pull --tls-verify=false {REGISTRY}/team/kept:1 && podman tag {KEPT} localhost/gone:1")
     reboot()
     as_runner("timeout 60 sh -c 'until systemctl --user is-active --quiet default.target; do :; done'")
     as_runner("timeout 60 systemctl --user start rootless-podman-fetch.service")
     assert names(as_runner) == {KEPT}
+    assert re.search(r"^overlay / overlay ", as_runner(f"podman run --rm {KEPT} cat /proc/mounts"), re.MULTILINE)
     assert f"Fetching image 1 of 1: {KEPT}" in host.check_output("journalctl --boot --no-pager")
 
 
