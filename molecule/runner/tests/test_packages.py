@@ -83,7 +83,7 @@ def test_the_documented_settings_keep_other_upgrades_from_pruning(play, host, tm
     assert not host.file(PRUNED).exists
     host.check_output(
         f"rm -r {nightly} /etc/systemd/system/apt-daily-upgrade.service.d && systemctl daemon-reload &&"
-        " sed -i /NO_DOCKER_PRUNE/d /etc/environment"
+        " sed -i /NO_DOCKER_PRUNE/d /etc/environment && rm /etc/sudoers.d/no-docker-prune"
     )
 
 
