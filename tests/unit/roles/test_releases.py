@@ -64,6 +64,13 @@ def test_release(facts, network, firewall, works):
         assert render("podman", "__podman_problems", facts, podman_packages=["podman-static"]) == []
 
 
+@pytest.mark.parametrize(("facts", "network", "firewall", "works"), RELEASES, ids=lambda value: str(value)[:60])
+def test_the_sandbox_leaves_a_way_to_the_socket(facts, network, firewall, works):
+    """systemd 247 and 249 make the directories above bind mounts with the mask of the service."""
+    old = facts["distribution_release"] in ("bullseye", "jammy")
+    assert render("runner", "__runner_hardening_directives.UMask", facts) == ("0022" if old else "0077")
+
+
 def test_unknown_release():
     facts = release("Ubuntu", "20.04", "focal")
     assert "Ubuntu 20.04 is not supported" in render("podman", "__podman_problems", facts)[0]
