@@ -57,7 +57,7 @@ def test_undo_brings_the_service_back(host, undone):
     assert host.file("/etc/apt/sources.list.d/runner_gitlab-runner.list").exists
     assert not host.file("/etc/apt/sources.list.d/gitlab-runner.sources").exists
     above = "/etc /etc/apt /etc/apt/sources.list.d /etc/systemd /etc/systemd/system"
-    assert set(host.check_output(f"stat --format '%%U %%a' {above}").splitlines()) == {"root 755"}
+    assert set(host.check_output(f"stat --format '%U %a' {above}").splitlines()) == {"root 755"}
 
 
 def test_jobs_run_again_as_before(host, undone, submit, as_runner):
