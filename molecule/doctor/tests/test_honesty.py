@@ -34,6 +34,8 @@ empty() {{ as systemctl --user stop podman.socket podman.service; as podman syst
 load() {{ as podman import --quiet --change 'CMD ["sh"]' /srv/gitlab-standin/job-image.tar {IMAGE}; }}
 subids() {{ awk -F: -v u=$U '$1 == u {{ print $2; exit }}' /etc/$1; }}
 docker() {{ sed -i "/^ *\\[runners.docker\\]/a $*" $C; }}
+# The whole machine has one value of these, and other hosts on it set theirs: this host gets a file in its place.
+own() {{ echo $2 > {PLACE}/${{1##*/}}; mount --bind {PLACE}/${{1##*/}} /proc/sys/$1; }}
 """
 
 
@@ -111,11 +113,15 @@ CASES = [
     Case(
         "session.config_owner", "install -d -o root -g root $H/.config/cni $H/.config/cni/net.d", "rm -r $H/.config/cni"
     ),
-    Case("sysctl.inotify", "sysctl -qw fs.inotify.max_user_instances=256", RESTORE_SYSCTLS),
+    Case(
+        "sysctl.inotify",
+        "own fs/inotify/max_user_instances 256",
+        f"umount /proc/sys/fs/inotify/max_user_instances; {RESTORE_SYSCTLS}",
+    ),
     Case(
         "sysctl.keys",
-        f"sysctl -qw kernel.keys.maxkeys=200; sed -i 's/^concurrent.*/concurrent = 10/' {CONFIG}",
-        RESTORE_CONFIG,
+        f"own kernel/keys/maxkeys 200; sed -i 's/^concurrent.*/concurrent = 10/' {CONFIG}",
+        f"umount /proc/sys/kernel/keys/maxkeys; {RESTORE_CONFIG}; {RESTORE_SYSCTLS}",
     ),
     Case("podman.kubic", "echo '# devel:kubic' > /etc/apt/sources.list.d/devel:kubic:libcontainers:stable.list"),
     Case("podman.missing", "dpkg --remove --force-depends podman"),
