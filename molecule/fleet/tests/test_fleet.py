@@ -75,7 +75,9 @@ def broken():
     on_host(FULL, "mount -t tmpfs -o size=16k tmpfs /var/cache/apt/archives && mkdir /var/cache/apt/archives/partial")
     on_host(BROKEN, "echo 'deb without sense' >/etc/apt/sources.list.d/broken.list")
     subprocess.run(["podman", "pause", DOWN], check=True)
-    yield
+
+
+def mend() -> None:
     subprocess.run(["podman", "unpause", DOWN], check=True)
     on_host(FULL, "umount /var/cache/apt/archives")
     on_host(BROKEN, "rm /etc/apt/sources.list.d/broken.list")
@@ -112,7 +114,8 @@ def test_rolling_upgrade_stops_at_the_first_host_that_fails(broken):
     assert (version(before), version(after)) == ("19.4.0-1", "19.3.0-1")
 
 
-def test_they_catch_up_when_they_are_mended():
+def test_they_catch_up_when_they_are_mended(broken):
+    mend()
     recap, output = play("site", runner_version="19.4.0-1")
     assert outcome(recap, HOSTS) == {(0, 0)}, output
     assert {version(host) for host in HOSTS} == {"19.4.0-1"}

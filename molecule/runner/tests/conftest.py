@@ -41,7 +41,7 @@ def a_runner(name: str, **keys: object) -> dict:
     return {"name": name, "url": COORDINATOR, "token": TOKEN, "executor": "docker", "docker": docker, **keys}
 
 
-def until(condition, seconds: float = 30):
+def until(condition, seconds: float = 120):
     """The first true value of a condition; fails when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -157,7 +157,7 @@ def restarted(show, main_pid):
     """Wait until the service runs as another process than before, and return the new one."""
 
     def wait(before: int) -> int:
-        until(lambda: show("ActiveState") == "active" and main_pid() not in (0, before), 60)
+        until(lambda: show("ActiveState") == "active" and main_pid() not in (0, before))
         return main_pid()
 
     return wait

@@ -46,9 +46,13 @@ def test_apt_alone_upgrades_and_the_job_that_runs_succeeds(
     apt = f"DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet {packages}"
     command = ["podman", "exec", host.backend.name, "sh", "-c", apt]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        until(lambda: show("ActiveState") == "deactivating")
-        assert main_pid() == before and running.status() == "running"
-        assert running.finish()["status"] == "success"
+        # Whatever happens the job ends, because apt waits for it.
+        try:
+            until(lambda: show("ActiveState") == "deactivating")
+            assert main_pid() == before and running.status() == "running"
+        finally:
+            ended = running.finish()
+        assert ended["status"] == "success"
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert versions() == {NEW}
@@ -111,9 +115,12 @@ def test_the_upgrade_drains_upgrades_and_is_idempotent(
     before, running = main_pid(), job()
     with ThreadPoolExecutor() as pool:
         upgrade = pool.submit(play, playbook=UPGRADE)
-        until(lambda: show("ActiveState") == "deactivating")
-        assert main_pid() == before and versions() == {OLD}
-        assert running.finish()["status"] == "success"
+        try:
+            until(lambda: show("ActiveState") == "deactivating")
+            assert main_pid() == before and versions() == {OLD}
+        finally:
+            ended = running.finish()
+        assert ended["status"] == "success"
         assert upgrade.result().changed > 0
     assert versions() == {NEW}
     runs_unprivileged()

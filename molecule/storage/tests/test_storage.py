@@ -17,6 +17,7 @@ from ci_host import IMAGE, USER
 
 HERE = Path(__file__).parents[1]
 PATH = "/srv/rootless-containers"
+RESERVE = f"{PATH}/storage/rootless-podman-reserve"
 REGISTRY = "localhost:5000"
 KEPT = f"{REGISTRY}/team/kept:1"
 PASSWORD = "pull-secret"
@@ -260,16 +261,19 @@ def test_a_reboot_empties_it_and_fetches_the_images_again(host, as_runner, reboo
     assert f"Fetching image 1 of 1: {KEPT}" in host.check_output("journalctl --boot --no-pager")
 
 
+def fill(as_runner) -> str:
+    return as_runner(f"podman run --name fills {IMAGE} dd if=/dev/zero of=/big bs=64k 2>&1 || true")
+
+
 def test_a_full_tmpfs_fails_the_job_and_the_next_prune_frees_it(host, as_runner, submit):
     as_runner("systemctl --user start rootless-podman-prune.service")
-    assert host.file(f"{PATH}/storage/rootless-podman-reserve").size == 32 * 2**20
+    assert host.file(RESERVE).size == 32 * 2**20
     host.check_output("sed -i s/^age_when_full=.*/age_when_full=1s/ /usr/local/bin/rootless-podman")
     as_runner(
         f"printf 'FROM {KEPT}\\nRUN dd if=/dev/zero of=/big bs=1M count=100\\n'"
         " | podman build --quiet --timestamp 0 --tag example.com/big:1 --file - /srv/gitlab-standin"
     )
-    fills = as_runner(f"podman run --name fills {IMAGE} dd if=/dev/zero of=/big bs=64k 2>&1 || true")
-    assert "No space left on device" in fills
+    assert "No space left on device" in fill(as_runner)
     # Now Podman cannot remove anything, not even by force.
     stuck = as_runner("podman rm --force --time 0 fills 2>&1 || echo stuck")
     job = submit("echo never")
@@ -287,7 +291,22 @@ def test_a_full_tmpfs_fails_the_job_and_the_next_prune_frees_it(host, as_runner,
         assert "ok" in host.check_output("python3 -c %s %s", check, database)
 
 
+def test_a_full_tmpfs_can_be_made_larger(play, host, as_runner):
+    fill(as_runner)
+    # Podman 4 does.
+    answers = as_runner("podman info >/dev/null 2>&1 && echo yes || true") == "yes\n"
+    checked = play(str(HERE / "vary.yml"), "--check", **IMAGES, **TMPFS, tmpfs_storage_run_root=True)
+    assert checked.ok if answers else "disk is full" in checked.text, checked.text
+    assert host.file(RESERVE).size == 32 * 2**20
+    run = play(**IMAGES, **{**TMPFS, "tmpfs_storage_size": "400M"}, tmpfs_storage_run_root=True)
+    assert run.ok and answers == ("Full | Remove what the timer would remove" not in run.text), run.text
+    assert "size=409600k" in host.mount_point(PATH).options
+    as_runner("podman rm fills")
+
+
 def test_the_storage_returns_to_the_disk(play, host, as_runner):
+    # Podman 5 does not say where its storage is while that is full.
+    fill(as_runner)
     refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert not refused.ok and "they are lost then" in refused.text
     run = play(**ONLY_TMPFS, tmpfs_storage_state="absent", tmpfs_storage_discard_existing=True)
