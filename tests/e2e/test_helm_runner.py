@@ -30,8 +30,8 @@ from ansible_collections.rootless.gitlab_runner.plugins.modules import helm_runn
 SUPPORT = Path(__file__).parents[1] / "support"
 sys.path.insert(0, str(SUPPORT))
 
-import fetch_helm  # noqa: E402
-from kube_api import KubeApi  # noqa: E402
+import fetch_helm
+from kube_api import KubeApi
 
 CHART = SUPPORT / "chart-standin"
 RELEASE = "ci-runner"

@@ -22,7 +22,7 @@ from ci_host import IMAGE, USER
 
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "tests/support"))
-import coordinator  # noqa: E402
+import coordinator
 
 CONFIG = "/etc/gitlab-runner/config.toml"
 COORDINATOR = "http://127.0.0.1:8929"

@@ -10,7 +10,7 @@ from pathlib import Path
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor_checks import CHECKS
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
-import generate_findings_docs  # noqa: E402
+import generate_findings_docs
 
 
 def test_the_page_is_what_the_table_says():

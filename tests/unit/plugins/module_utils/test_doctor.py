@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT / "tests/support"))
-from doctor_cases import CASES, DELETE, FACTS, attach, changed, healthy, runner, storage, tmpfs  # noqa: E402
+from doctor_cases import CASES, DELETE, FACTS, attach, changed, healthy, runner, storage, tmpfs
 
 HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
 BROKEN = [
