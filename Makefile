@@ -18,8 +18,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
 export CI_HOST_PLATFORMS ?= debian12 debian13
 export MOLECULE_COMMAND_BORDERS := false
 TESTBED := tests/support/testbed
-# The scenario runner is the longest; it and fleet run with make molecule SCENARIOS=runner and make fleet.
-SCENARIOS ?= default storage doctor adopt
+# The longest one first.
+SCENARIOS ?= runner default storage doctor adopt
 JOBS ?= 2
 
 .PHONY: demo test lint unit e2e molecule check fleet test-vm docs bench clean setup $(SCENARIOS:%=molecule-%)
