@@ -23,7 +23,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-REPEAT = 5
+REPEAT = 2
+ROUNDS = 5
 
 
 def stat(count: int) -> None:
@@ -83,10 +84,13 @@ def main() -> None:
         print(json.dumps(measure()))
         return
     launchers = yaml.safe_load((ROOT / "roles/runner/vars/main.yml").read_text())["__runner_launchers"]
-    results = {}
-    for launch, command in launchers.items():
-        line = [*shlex.split(command), sys.executable, __file__, "measure"]
-        results[launch] = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
+    results: dict[str, dict[str, float]] = {launch: {} for launch in launchers}
+    # In turn, so that what else the machine does falls on all of them.
+    for _ in range(ROUNDS):
+        for launch, command in launchers.items():
+            line = [*shlex.split(command), sys.executable, __file__, "measure"]
+            found = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
+            results[launch] = {name: min(value, results[launch].get(name, value)) for name, value in found.items()}
     print(f"| operation | {' | '.join(results)} |\n|---|{'---|' * len(results)}")
     for name in WORK:
         cells = [f"{result[name]:.2f} us ({result[name] / results['user'][name]:.1f}x)" for result in results.values()]
