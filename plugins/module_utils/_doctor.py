@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 ERROR, WARNING, INFO = SEVERITIES = ("error", "warning", "info")
+MANAGER_LOSS = "Restarting the user's manager stops every running container of the user."
 
 
 class Skip(Exception):

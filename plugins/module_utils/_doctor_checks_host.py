@@ -13,6 +13,7 @@ from typing import Any, Optional
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import (
     ERROR,
     INFO,
+    MANAGER_LOSS,
     WARNING,
     Finding,
     Host,
@@ -576,7 +577,7 @@ def runtime_dir(host: Host) -> Optional[Finding]:
                 f"systemctl restart user-runtime-dir@{host.uid}.service",
                 f"systemctl restart user@{host.uid}.service",
             ),
-            "Restarting the user's manager stops every running container of the user.",
+            MANAGER_LOSS,
         )
     return Finding(
         f"{host.runtime_dir} belongs to uid {found['uid']} with mode {found['mode']} instead of {host.uid} with 0700.",
@@ -706,7 +707,7 @@ def cgroup_delegation(host: Host) -> Optional[Finding]:
             "systemctl daemon-reload",
             f"systemctl restart user@{host.uid}.service",
         ),
-        "Restarting the user's manager stops every running container of the user.",
+        MANAGER_LOSS,
         severity=ERROR if used & set(lacking) else WARNING,
     )
 
@@ -866,7 +867,7 @@ def nofile_nproc(host: Host) -> Optional[Finding]:
             "systemctl daemon-reload",
             f"systemctl restart user@{host.uid}.service",
         ),
-        "Restarting the user's manager stops every running container of the user.",
+        MANAGER_LOSS,
     )
 
 

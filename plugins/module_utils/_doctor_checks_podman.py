@@ -15,6 +15,7 @@ from typing import Any, Optional
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import (
     ERROR,
     INFO,
+    MANAGER_LOSS,
     WARNING,
     Finding,
     Host,
@@ -1460,37 +1461,34 @@ def received_409(host: Host) -> Optional[Finding]:
     if not causes:
         return None
     cause = causes[-1]
-    hint, remedy = _explain(host, cause)
+    hint, remedy, loss = _explain(host, cause)
     return Finding(
         f"Containers could not be prepared in the last day ({len(causes)}), the last "
         f"one because of: {cause.strip()[:200]}" + (f" ({hint})" if hint else ""),
         tuple(causes[-3:]),
         remedy,
+        loss,
     )
 
 
-def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...]]:
-    look = f"journalctl _UID={host.uid} --since=-1h --grep='preparing container'"
+def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...], str]:
+    """What a cause means, what to do, and what that interrupts."""
     path = re.search(r"((?:/[\w.@-]+)+)[^/]*: permission denied", cause, re.IGNORECASE)
     if re.search("permission denied", cause, re.IGNORECASE):
         target = path.group(1) if path else host.home
-        return "a directory on the way cannot be entered by the container's user", (
-            f"namei -l {target}",
-            f"chmod o+x {_outermost(target)}",
-        )
+        hint = "a directory on the way cannot be entered by the container's user"
+        return hint, (f"namei -l {target}", f"chmod o+x {_outermost(target)}"), ""
     if "oom_score_adj" in cause:
-        return "crun 1.9 sets oom_score_adj where Podman before 4.7 may not", (host.install("crun", "podman"),)
+        return "crun 1.9 sets oom_score_adj where Podman before 4.7 may not", (host.install("crun", "podman"),), ""
     if "keyring" in cause or "Disk quota" in cause:
-        return "the key quota of the user is used up", (
-            "sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=500000",
-        )
+        remedy = "sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=500000"
+        return "the key quota of the user is used up", (remedy,), ""
     if "RLIMIT" in cause or "setrlimit" in cause:
-        return "the container asks for more than the hard limit", (
-            f"cat /proc/$(systemctl show --value -p MainPID user@{host.uid})/limits",
-        )
+        remedy = f"cat /proc/$(systemctl show --value -p MainPID user@{host.uid})/limits"
+        return "the container asks for more than the hard limit", (remedy,), ""
     if "cgroup" in cause:
-        return "a cgroup controller is not delegated", (f"systemctl restart user@{host.uid}.service",)
-    return "", (look,)
+        return "a cgroup controller is not delegated", (f"systemctl restart user@{host.uid}.service",), MANAGER_LOSS
+    return "", (f"journalctl _UID={host.uid} --since=-1h --grep='preparing container'",), ""
 
 
 def _outermost(path: str) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import re
@@ -23,12 +24,12 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
     version,
 )
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor_checks import CHECKS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT / "tests/support"))
-from doctor_cases import CASES, DELETE, FACTS, attach, changed, healthy, runner, storage, tmpfs
+from doctor_cases import CASES, FACTS, attach, changed, healthy, runner, storage, tmpfs
 
 HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
 BROKEN = [
@@ -153,9 +154,8 @@ def test_check_is_content_with_a_healthy_host(identifier):
 @pytest.mark.parametrize(("identifier", "case"), BROKEN)
 def test_destructive_remedies_name_the_loss(identifier, case):
     entry = findings(changed(healthy(), case))[identifier]
-    if re.search(
-        r"system reset|system migrate|(image|system) prune|reboot|user@\d+\.service$", "\n".join(entry["remedy"])
-    ) and "start user@" not in str(entry["remedy"]):
+    destructive = r"system reset|system migrate|(image|system) prune|reboot|\b(restart|stop) user@\d+\.service"
+    if re.search(destructive, "\n".join(entry["remedy"])):
         assert entry["loss"], entry["remedy"]
 
 
@@ -288,25 +288,24 @@ ODD = st.one_of(
 )
 
 
+def _has(target: object, part: str | int) -> bool:
+    if isinstance(target, list):
+        return isinstance(part, int) and part < len(target)
+    return isinstance(target, dict) and part in target
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PATHS), ODD), min_size=1, max_size=6))
+@example([(("runner", "config", "runners"), {"error": "no"}), (("runner", "config", "runners", 0, "name"), 1)])
 def test_odd_facts_never_raise(changes):
     facts = healthy()
     for path, value in changes:
         target = facts
         for part in path[:-1]:
-            target = (
-                target[part]
-                if isinstance(target, (dict, list)) and (part in target or isinstance(part, int) and part < len(target))
-                else None
-            )
-            if not isinstance(target, (dict, list)):
-                break
-        else:
-            if isinstance(target, dict) or (
-                isinstance(target, list) and isinstance(path[-1], int) and path[-1] < len(target)
-            ):
-                target[path[-1]] = value
+            target = target[part] if _has(target, part) else None
+        # An earlier change may have put something else in this place.
+        if isinstance(target, dict) or _has(target, path[-1]):
+            target[path[-1]] = copy.deepcopy(value)
     result = run(CHECKS, facts)
     assert len(result["findings"]) + len(result["skipped_checks"]) + len(result["passed_checks"]) == len(CHECKS)
     json.dumps(result)
@@ -495,10 +494,3 @@ def test_edit_of_a_new_file_belongs_to_the_user(host):
         "printf '%s\\n' '[storage]' 'driver = \"overlay\"' | runuser -u gitlab-runner -- tee -a "
         "/home/gitlab-runner/.config/containers/storage.conf",
     )
-
-
-def test_delete_is_used_by_cases_only_where_there_is_something():
-    for cases in CASES.values():
-        for case in cases:
-            if DELETE in case.values():
-                changed(healthy(), case)
