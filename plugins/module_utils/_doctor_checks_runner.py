@@ -422,10 +422,12 @@ def _host_text(runner: dict[str, Any]) -> str:
 )
 def env_conflict(host: Host) -> Optional[Finding]:
     unit = _unit(host)
+    unset = unit.get("UnsetEnvironment", "").split()
     found = [
         entry
         for entry in unit.get("Environment", "").split()
         if entry.split("=")[0] in ("DOCKER_HOST", "DOCKER_API_VERSION")
+        and not {entry, entry.split("=")[0]}.intersection(unset)
     ]
     if not found:
         return None
@@ -438,7 +440,6 @@ def env_conflict(host: Host) -> Optional[Finding]:
         (
             f"mkdir -p {folder}",
             f"printf '%s\\n' '[Service]' 'UnsetEnvironment={names}' > {folder}/rootless-environment.conf",
-            f"sed -i -E '/^Environment=.*({names.replace(' ', '|')})=/d' {folder}/*.conf",
             "systemctl daemon-reload",
             f"systemctl restart {service}",
         ),

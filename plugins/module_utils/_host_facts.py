@@ -24,6 +24,7 @@ import os
 import platform
 import pwd
 import re
+import shlex
 import signal
 import socket
 import ssl
@@ -195,6 +196,15 @@ def parse_toml(text: str) -> dict[str, Any]:
     raise HostError("cannot be read, because this host's Python has no TOML library (install python3-tomlkit)")
 
 
+def public_environment(entries: Any) -> list[str]:
+    """The names of environment variables, with their values where a check needs them and they are no secret."""
+    return [
+        entry if entry.split("=")[0] in PUBLIC_ENVIRONMENT else entry.split("=")[0]
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, str)
+    ]
+
+
 def public_config(parsed: dict[str, Any]) -> dict[str, Any]:
     """What checks need to know of a parsed config.toml, and nothing that is secret."""
     runners = []
@@ -203,11 +213,7 @@ def public_config(parsed: dict[str, Any]) -> dict[str, Any]:
             continue
         runner = {key: section[key] for key in RUNNER_KEYS if key in section}
         runner["url"] = str(section.get("url", ""))
-        runner["environment"] = [
-            entry if entry.split("=")[0] in PUBLIC_ENVIRONMENT else entry.split("=")[0]
-            for entry in section.get("environment", [])
-            if isinstance(entry, str)
-        ]
+        runner["environment"] = public_environment(section.get("environment"))
         docker = section.get("docker", {})
         if isinstance(docker, dict):
             runner["docker"] = {key: docker[key] for key in DOCKER_KEYS if key in docker}
@@ -557,7 +563,7 @@ def unit_facts(units: dict[str, str]) -> Fact:
         return {"error": "systemd does not run this host"}
     names = (
         "Id LoadState ActiveState UnitFileState User Group ExecStart After Wants RequiresMountsFor "
-        "Environment TasksMax KillSignal MainPID DropInPaths"
+        "Environment UnsetEnvironment TasksMax KillSignal MainPID DropInPaths"
     )
     result = execute(["systemctl", "show", *units.values(), *(f"--property={name}" for name in names.split())])
     blocks = parse_properties(result.stdout)
@@ -565,12 +571,18 @@ def unit_facts(units: dict[str, str]) -> Fact:
         return {"error": f"systemctl show says: {result.stderr.strip() or result.stdout[:200]}"}
     facts = {}
     for key, block in zip(units, blocks):
-        environment = block.get("Environment", "").split()
-        block["Environment"] = " ".join(
-            entry if entry.split("=")[0] in PUBLIC_ENVIRONMENT else entry.split("=")[0] for entry in environment
-        )
+        for name in ("Environment", "UnsetEnvironment"):
+            block[name] = " ".join(public_environment(_words(block.get(name, ""))))
         facts[key] = block
     return facts
+
+
+def _words(text: str) -> list[str]:
+    """The words of a list that systemctl show prints, where a word with blanks is in quotes."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []
 
 
 # --- facts about the user's session and Podman ---

@@ -480,6 +480,15 @@ def test_the_owner_of_a_tmpfs_in_fstab(tmp_path, options):
     )
 
 
+def test_the_environment_of_the_runner_keeps_its_other_variables():
+    case = {"units runner Environment": "HTTPS_PROXY=http://p DOCKER_HOST=x DOCKER_API_VERSION=1"}
+    remedy = findings(changed(healthy(), case))["socket.env_conflict"]["remedy"]
+    assert "'UnsetEnvironment=DOCKER_HOST DOCKER_API_VERSION'" in remedy[1]
+    assert not any("sed" in command for command in remedy)
+    case["units runner UnsetEnvironment"] = "DOCKER_HOST DOCKER_API_VERSION=1"
+    assert "socket.env_conflict" not in findings(changed(healthy(), case))
+
+
 def test_edit_of_a_value_over_several_lines_opens_an_editor(host):
     fact = {**FILE, "parsed": {"storage": {"x": ["a"]}}, "lines": {"[storage]": 1}}
     (command,) = host.edit(fact, ("storage", "x", "[]"))

@@ -11,6 +11,7 @@ import os
 import pwd
 import socket
 import struct
+import subprocess
 import threading
 
 import pytest
@@ -223,6 +224,22 @@ def test_redact(text):
 
 def test_redact_leaves_other_text():
     assert host_facts.redact(["glibc-2.36", "gitlab-runner", 1, None]) == ["glibc-2.36", "gitlab-runner", 1, None]
+
+
+def test_the_environment_of_a_unit_keeps_its_secrets(monkeypatch):
+    output = (
+        'Id=x.service\nEnvironment="PASSWORD=two hunter2" DOCKER_HOST=unix:///x TOKEN=hunter2 "A=it\'s hunter2"\n'
+        "UnsetEnvironment=DOCKER_HOST B=hunter2\n\nId=y.service\nEnvironment='open hunter2\n"
+    )
+    monkeypatch.setattr(host_facts, "which", lambda name: name)
+    monkeypatch.setattr(host_facts.os.path, "isdir", lambda path: True)
+    monkeypatch.setattr(
+        host_facts, "execute", lambda command, *_options: subprocess.CompletedProcess(command, 0, output, "")
+    )
+    facts = host_facts.unit_facts({"x": "x.service", "y": "y.service"})
+    assert facts["x"]["Environment"] == "PASSWORD DOCKER_HOST=unix:///x TOKEN A"
+    assert facts["x"]["UnsetEnvironment"] == "DOCKER_HOST B"
+    assert facts["y"]["Environment"] == ""
 
 
 def test_has_capability():
