@@ -37,9 +37,9 @@ def test_a_new_file_never_exists_with_a_loose_mode(make_module, tmp_path, monkey
     seen = []
     rename = os.rename
 
-    def watched_rename(source, target):
-        seen.append((mode_of(source), os.stat(source).st_gid))
-        rename(source, target)
+    def watched_rename(source, target, **options):
+        seen.append((mode_of(tmp_path / source), os.stat(tmp_path / source).st_gid))
+        rename(source, target, **options)
 
     monkeypatch.setattr(os, "rename", watched_rename)
     result = edit(make_module(mode="0600", group="12"), str(path), to(b"new\n"))
@@ -76,16 +76,15 @@ def test_tightened_mode_is_in_place_before_the_new_content(make_module, tmp_path
     path = tmp_path / "file"
     path.write_bytes(b"old\n")
     path.chmod(0o644)
-    module = make_module(mode="0600")
-    move = module.atomic_move
+    rename = os.rename
     seen = []
 
-    def watched_move(source, target, **options):
-        seen.append((mode_of(source), mode_of(target)))
-        move(source, target, **options)
+    def watched_rename(source, target, **options):
+        seen.append((mode_of(tmp_path / source), mode_of(tmp_path / target)))
+        rename(source, target, **options)
 
-    monkeypatch.setattr(module, "atomic_move", watched_move)
-    edit(module, str(path), to(b"secret\n"))
+    monkeypatch.setattr(os, "rename", watched_rename)
+    edit(make_module(mode="0600"), str(path), to(b"secret\n"))
     assert seen == [(0o600, 0o600)]
     assert mode_of(path) == 0o600
 
@@ -153,6 +152,14 @@ def test_delete(make_module, tmp_path):
     result = edit(make_module(), str(path), to(None), backup=True)
     assert result["changed"] and not path.exists() and os.path.exists(result["backup_file"])
     assert edit(make_module(), str(path), to(None))["changed"] is False
+
+
+def test_deleting_a_link_leaves_its_target(make_module, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old\n")
+    (tmp_path / "link").symlink_to("file")
+    assert edit(make_module(), str(tmp_path / "link"), to(None))["changed"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"] and path.read_bytes() == b"old\n"
 
 
 def test_redaction_of_both_texts(make_module, tmp_path):
@@ -288,3 +295,209 @@ def test_foreign_owner_that_cannot_be_kept(make_module, tmp_path, monkeypatch):
     with pytest.raises(TextFileError, match="belongs to uid"):
         edit(make_module(), str(path), to(b"new\n"))
     assert path.read_bytes() == b"old\n"
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A directory of another account."""
+    directory = tmp_path / "theirs"
+    directory.mkdir()
+    os.chown(directory, NOBODY, NOBODY)
+    return directory
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A file that only root may change."""
+    directory = tmp_path / "roots"
+    directory.mkdir()
+    path = directory / "file"
+    path.write_bytes(b"precious\n")
+    path.chmod(0o644)
+    return path
+
+
+def untouched(victim):
+    status = victim.stat()
+    return (
+        [entry.name for entry in victim.parent.iterdir()] == ["file"]
+        and victim.read_bytes() == b"precious\n"
+        and (status.st_uid, status.st_gid, mode_of(victim)) == (0, 0, 0o644)
+    )
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("name", ["file", "missing"])
+def test_root_does_not_follow_a_link_in_a_directory_of_another_account(make_module, theirs, victim, name, check_mode):
+    link = theirs / "file"
+    link.symlink_to(victim.parent / name)
+    with pytest.raises(TextFileError) as error:
+        edit(make_module(check_mode, owner="nobody", mode="0600"), str(link), to(b"new\n"))
+    assert f"symbolic link {link}" in str(error.value) and "uid 65534" in str(error.value)
+    assert "become_user" in str(error.value) and untouched(victim)
+
+
+def test_root_does_not_follow_a_link_of_another_account(make_module, tmp_path, victim):
+    link = tmp_path / "link"
+    link.symlink_to(victim)
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    with pytest.raises(TextFileError, match=f"symbolic link {link}, .* belongs to uid 65534"):
+        edit(make_module(), str(link), to(b"new\n"))
+    assert untouched(victim)
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+def test_root_does_not_follow_a_link_where_others_may_write(make_module, tmp_path, victim, mode):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    (shared / "link").symlink_to(victim)
+    with pytest.raises(TextFileError, match=f"mode {mode:04o}"):
+        edit(make_module(), str(shared / "link"), to(b"new\n"))
+    assert untouched(victim)
+
+
+@pytest.mark.parametrize("path", ["theirs/link/file", "link/../link/file", "chain"])
+def test_root_does_not_follow_such_a_link_on_the_way(make_module, tmp_path, theirs, victim, path):
+    (theirs / "link").symlink_to(victim.parent)
+    (tmp_path / "link").symlink_to("theirs/link")
+    (tmp_path / "chain").symlink_to("theirs/link/file")
+    with pytest.raises(TextFileError, match=f"symbolic link {theirs}/link, "):
+        edit(make_module(owner="nobody"), str(tmp_path / path), to(b"new\n"))
+    assert untouched(victim)
+
+
+def test_another_account_follows_its_own_links(make_module, theirs, victim, monkeypatch):
+    (theirs / "link").symlink_to(victim)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    assert edit(make_module(), str(theirs / "link"), to(b"new\n"))["changed"]
+    assert victim.read_bytes() == b"new\n"
+
+
+def test_links_of_root_on_the_way_and_relative_ones(make_module, tmp_path, victim, monkeypatch):
+    (tmp_path / "directory").symlink_to("roots")
+    (tmp_path / "roots" / "link").symlink_to("../directory/./file")
+    (tmp_path / "roots" / "absolute").symlink_to(tmp_path / "directory" / "link")
+    monkeypatch.chdir(tmp_path)
+    edit(make_module(), "directory/../directory/absolute", to(b"new\n"))
+    assert victim.read_bytes() == b"new\n" and (tmp_path / "roots" / "link").is_symlink()
+
+
+@pytest.mark.parametrize("wanted", [b"new\n", b"precious\n", None])
+def test_a_file_that_becomes_a_link_meanwhile(make_module, theirs, victim, wanted):
+    path = theirs / "file"
+    path.write_bytes(b"precious\n")
+
+    def compute(before):
+        path.unlink()
+        path.symlink_to(victim)
+        return wanted
+
+    with pytest.raises(TextFileError, match="symbolic link"):
+        edit(make_module(owner="nobody", mode="0600"), str(path), compute)
+    assert untouched(victim)
+
+
+@pytest.mark.parametrize("wanted", [b"new\n", b"precious\n"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_directory_that_becomes_a_link_meanwhile(make_module, theirs, victim, wanted, exists):
+    inner = theirs / "inner"
+    inner.mkdir()
+    if exists:
+        (inner / "file").write_bytes(b"precious\n")
+
+    def compute(before):
+        inner.rename(theirs / "moved")
+        inner.symlink_to(victim.parent)
+        return wanted
+
+    edit(make_module(owner="12", mode="0600"), str(inner / "file"), compute, backup=True)
+    assert untouched(victim)
+    assert (theirs / "moved" / "file").read_bytes() == wanted
+
+
+def test_a_deletion_in_a_directory_that_becomes_a_link_meanwhile(make_module, theirs, victim):
+    inner = theirs / "inner"
+    inner.mkdir()
+    (inner / "file").write_bytes(b"precious\n")
+
+    def compute(before):
+        inner.rename(theirs / "moved")
+        inner.symlink_to(victim.parent)
+
+    with pytest.raises(TextFileError, match="symbolic link"):
+        edit(make_module(), str(inner / "file"), compute)
+    assert untouched(victim)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_temporary_file_that_becomes_a_link(make_module, theirs, victim, exists):
+    path = theirs / "file"
+    if exists:
+        path.write_bytes(b"old\n")
+    edit(
+        make_module(owner="nobody", mode="0600"),
+        str(path),
+        to(b"new\n"),
+        validate=f"sh -c 'ln -sf {victim} \"$0\"' %s",
+    )
+    assert untouched(victim)
+
+
+def test_a_new_directory_that_becomes_a_link(make_module, theirs, victim, monkeypatch):
+    mkdir = os.mkdir
+
+    def racing_mkdir(name, *arguments, **options):
+        mkdir(name, *arguments, **options)
+        if name == "b":
+            (theirs / "a" / "b").rmdir()
+            (theirs / "a" / "b").symlink_to(victim.parent)
+
+    monkeypatch.setattr(os, "mkdir", racing_mkdir)
+    with pytest.raises(TextFileError):
+        edit(make_module(owner="nobody"), str(theirs / "a" / "b" / "file"), to(b"new\n"), create_parents=True)
+    assert untouched(victim) and victim.parent.stat().st_uid == 0
+
+
+def test_root_edits_a_file_in_a_directory_of_another_account(make_module, theirs):
+    path = theirs / "file"
+    path.write_bytes(b"old\n")
+    module = make_module(owner="nobody", group="12", mode="u=rw,g=r,o=")
+    backup = edit(module, str(path), to(b"new\n"), backup=True)["backup_file"]
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, mode_of(path)) == (NOBODY, 12, 0o640)
+    assert sorted(entry.name for entry in theirs.iterdir()) == ["file", os.path.basename(backup)]
+    assert edit(module, str(path), to(b"new\n"))["changed"] is False
+
+
+def test_extended_attributes_stay(make_module, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old\n")
+    try:
+        os.setxattr(path, "user.note", b"mine")
+    except OSError:
+        pytest.skip("the file system has no extended attributes")
+    edit(make_module(), str(path), to(b"new\n"))
+    assert os.getxattr(path, "user.note") == b"mine"
+
+
+@pytest.mark.parametrize("unsafe", [True, False])
+def test_a_file_that_is_mounted_is_written_in_place_only_if_that_is_allowed(make_module, tmp_path, monkeypatch, unsafe):
+    path = tmp_path / "file"
+    path.write_bytes(b"a longer old text\n")
+    inode = path.stat().st_ino
+
+    def busy(*_arguments, **_options):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(os, "rename", busy)
+    if unsafe:
+        assert edit(make_module(unsafe_writes=True), str(path), to(b"new\n"))["changed"]
+    else:
+        with pytest.raises(TextFileError, match="unsafe_writes"):
+            edit(make_module(), str(path), to(b"new\n"))
+    assert path.read_bytes() == (b"new\n" if unsafe else b"a longer old text\n")
+    assert path.stat().st_ino == inode and [entry.name for entry in tmp_path.iterdir()] == ["file"]
