@@ -27,7 +27,9 @@ author:
 options:
   path:
     description:
-      - The file. A symbolic link is followed. It is created if it is missing, in a directory that exists.
+      - The file. It is created if it is missing, in a directory that exists.
+      - A symbolic link is followed. Root follows it only where no other account can have made it, so if it belongs
+        to root and its directory can be written by root only.
     type: path
     default: /etc/gitlab-runner/config.toml
   settings:

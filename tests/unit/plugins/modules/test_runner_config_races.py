@@ -148,6 +148,21 @@ def test_symbolic_link_stays(run_module, config, tmp_path):
     assert link.is_symlink() and "concurrent = 2" in config.read_text()
 
 
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_link_of_the_runner_user_gives_it_no_file_of_root(run_module, config, tmp_path, exists, check_mode):
+    target = tmp_path / "roots.toml"
+    if exists:
+        target.write_text("a = 1\n")
+    config.unlink()
+    config.symlink_to(target)
+    os.chown(config.parent, 65534, 65534)
+    options = {"path": str(config), "settings": {"concurrent": 2}, "owner": "nobody"}
+    result = run_module(runner_config, options, check_mode=check_mode)
+    assert result["failed"] and f"symbolic link {config}, which root does not follow" in result["msg"]
+    assert (target.read_text() == "a = 1\n" and target.stat().st_uid == 0) if exists else not target.exists()
+
+
 def test_missing_directory(run_module, tmp_path):
     result = run_module(runner_config, {"path": str(tmp_path / "no" / "config.toml"), "settings": {"concurrent": 2}})
     assert result["failed"] and f"The directory {tmp_path}/no of" in result["msg"]
