@@ -123,6 +123,8 @@ class Line(NamedTuple):
     value: str = ""
     comments: tuple[str, ...] = ()
     """Comment lines between joined lines."""
+    open: bool = False
+    """Whether the file ends after a backslash, which would join the line with one that is put after it."""
 
 
 # --- reading ------------------------------------------------------------------
@@ -153,22 +155,19 @@ def parse_lines(text: str) -> list[Line]:
                 lines.append(Line(raw, None))
             continue
         pending.append(raw)
-        logical += stripped
+        logical += raw
         if _ends_in_escape(logical):
             logical = logical[:-1] + " "
-            if number < len(raw_lines):
-                continue
+            continue
         line = _parse_logical_line("\n".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), number)
         section = line.section or section
         lines.append(line)
         pending, comments, logical = [], [], ""
     if pending:
-        # The file ends with a comment inside of a joined line.
-        lines.append(
-            _parse_logical_line(
-                "\n".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), len(raw_lines)
-            )
+        line = _parse_logical_line(
+            "\n".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), len(raw_lines)
         )
+        lines.append(line._replace(open=True))
     return lines
 
 
@@ -187,11 +186,11 @@ def _parse_logical_line(
     text: str, logical: str, section: Optional[str], comments: tuple[str, ...], number: int
 ) -> Line:
     if not logical:
-        return Line(text, None)
+        return Line(text, None, comments=comments)
     if logical.startswith("["):
         if not logical.endswith("]") or len(logical) < 3:
             raise DropinError(f"line {number}: expected a section header such as [Service]; correct or remove the line")
-        return Line(text, logical[1:-1])
+        return Line(text, logical[1:-1], comments=comments)
     directive, separator, value = logical.partition("=")
     if not separator:
         raise DropinError(f"line {number}: expected Directive=value; correct or remove the line")
@@ -409,6 +408,13 @@ def render(sections: Sections) -> str:
     )
 
 
+def _rendered(line: Line) -> str:
+    """A logical line as one line of text, without the comments in it."""
+    if line.directive is not None:
+        return f"{line.directive}={line.value}"
+    return "" if line.section is None else f"[{line.section}]"
+
+
 def update(before: Optional[str], sections: Sections) -> str:
     """The text of a drop-in that has exactly the wanted directives.
 
@@ -417,13 +423,18 @@ def update(before: Optional[str], sections: Sections) -> str:
 
     Raises DropinError if the present text is not valid.
     """
-    if before is None:
-        return f"{HEADER}\n{render(sections)}"
-    lines = parse_lines(before)
-    present = parse(before)
-    if same_meaning(present, sections):
+    if before is not None and same_meaning(parse(before), sections):
         return before
+    after = f"{HEADER}\n{render(sections)}" if before is None else _edit(before, sections)
+    if not same_meaning(parse(after), sections):
+        raise DropinError(
+            "the edited text would not say what it should; please report this as a fault of the collection"
+        )
+    return after
 
+
+def _edit(before: str, sections: Sections) -> str:
+    present = parse(before)
     present_groups = _groups(present)
     missing = _groups(sections)
     kept = {
@@ -434,7 +445,10 @@ def update(before: Optional[str], sections: Sections) -> str:
     # Each line with the section that a new directive may follow it in.
     result: list[tuple[str, Optional[str]]] = []
     removed = False
-    for line in lines:
+    for line in parse_lines(before):
+        if line.open:
+            result.extend((comment, line.section) for comment in line.comments)
+            line = line._replace(text=_rendered(line), comments=())
         if line.section is None:
             blank = not line.text.strip(_WHITESPACE)
             if not (blank and removed and (not result or not result[-1][0].strip(_WHITESPACE))):
@@ -445,6 +459,7 @@ def update(before: Optional[str], sections: Sections) -> str:
             if line.section in sections:
                 result.append((line.text, line.section))
             else:
+                result.extend((comment, None) for comment in line.comments)
                 removed = True
             continue
         key = _group(line.section, line.directive)

@@ -29,12 +29,12 @@ from hypothesis import strategies as st
         # The three examples of systemd.syntax(7).
         pytest.param(
             "[S]\nA=value 2 \\\n       value 2 continued\n",
-            {"S": [("A", "value 2  value 2 continued")]},
+            {"S": [("A", "value 2         value 2 continued")]},
             id="joined",
         ),
         pytest.param(
             "[S]\nA=value 3\\\n# ignored\n; ignored too\n       continued\n",
-            {"S": [("A", "value 3 continued")]},
+            {"S": [("A", "value 3        continued")]},
             id="joined around comments",
         ),
         pytest.param('[S]\nA="x" "y z" "..."\n', {"S": [("A", '"x" "y z" "..."')]}, id="quotes stay"),
@@ -300,6 +300,29 @@ Alias=y.service
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("[Service]\nUser=a\\", "[Service]\nUser=a\nGroup=b\n", id="backslash"),
+        pytest.param("[Service]\nUser=a \\\n", "[Service]\nUser=a\nGroup=b\n", id="backslash and line break"),
+        pytest.param("[Service]\nUser=a \\\n# c\n", "[Service]\n# c\nUser=a\nGroup=b\n", id="comment"),
+        pytest.param("[Service]\nUser=a\n[Service] \\\n", "[Service]\nUser=a\n[Service]\nGroup=b\n", id="header"),
+        pytest.param("[Service] \\\n# c", "# c\n[Service]\nUser=a\nGroup=b\n", id="header and comment"),
+        pytest.param("[Service]\nUser=a\n\\", "[Service]\nUser=a\nGroup=b\n\n", id="backslash alone"),
+    ],
+)
+def test_a_file_that_ends_inside_of_a_joined_line(before, after):
+    sections = wanted(Service={"User": "a", "Group": "b"})
+    assert _dropin.update(before, sections) == after
+    assert _dropin.update(after, sections) == after
+
+
+def test_an_update_that_would_not_say_what_it_should_is_refused(monkeypatch):
+    monkeypatch.setattr(_dropin, "_rendered", lambda line: "User=b")
+    with pytest.raises(DropinError, match="would not say what it should"):
+        _dropin.update("[Service]\nUser=a \\", wanted(Service={"User": "a", "Group": "b"}))
+
+
 def test_a_broken_file_is_not_touched():
     with pytest.raises(DropinError, match="line 1"):
         _dropin.update("User=me\n", wanted(Service={"User": "me"}))
@@ -383,7 +406,7 @@ COMMENTS = st.sampled_from(["", "# a comment", "  ; another \\", "#"])
 
 @st.composite
 def files(draw):
-    """A valid file, with comments anywhere, and joined lines."""
+    """A valid file, with comments anywhere, and joined lines, one of which may be the last."""
     lines = [draw(COMMENTS)]
     for section, assignments in draw(SECTIONS).items():
         lines += [f" [{section}]", draw(COMMENTS)]
@@ -392,6 +415,8 @@ def files(draw):
                 [f"{directive} = \\", "# inside", f"  {value}"] if draw(st.booleans()) else [f"{directive}={value}"]
             )
             lines.append(draw(COMMENTS))
+    if draw(st.booleans()):
+        lines += [f"{lines.pop()} \\"] + draw(st.lists(st.just("# inside")))
     return "\n".join(lines)
 
 
