@@ -456,7 +456,7 @@ def apply(content: Optional[bytes], request: Request) -> Outcome:
     present = runners_of(before)
     _check_names(document, present)
     outcome = Outcome(document.text, before, before)
-    plan, removed = _plan(request, present, outcome)
+    plan, removed = _plan(request, document, present, outcome)
     after_runners = _toml.merge_tables(present, plan, removed, True)
     after = _toml.merge(before, request.settings, True)
     key = _toml.spelling(before, "runners", {}, True)
@@ -510,22 +510,39 @@ def _line(document: _toml.Document, index: int) -> int:
     return document.line(items[index].start) if items else 1
 
 
-def _plan(request: Request, present: list[Data], outcome: Outcome) -> tuple[_toml.Plan, list[int]]:
-    """Pair the wanted runners with the present ones: by name, else by id (and then rename)."""
+def _plan(
+    request: Request, document: _toml.Document, present: list[Data], outcome: Outcome
+) -> tuple[_toml.Plan, list[int]]:
+    """Pair the wanted runners with the present ones: by name, else by server and id (and then rename)."""
     by_name = {lookup(runner, "name"): index for index, runner in enumerate(present)}
-    by_id = {lookup(runner, "id"): index for index, runner in enumerate(present) if lookup(runner, "id")}
+    by_id: dict[int, list[int]] = {}
+    for index, runner in enumerate(present):
+        if lookup(runner, "id"):
+            by_id.setdefault(lookup(runner, "id"), []).append(index)
     plan: _toml.Plan = []
     used: dict[int, str] = {}
     for wanted in request.runners:
         name = wanted["name"]
         index = by_name.get(name)
-        same_id = by_id.get(wanted.get("id")) if wanted.get("id") else None
-        if index is None:
-            index = same_id
-        elif same_id is not None and same_id != index:
+        # Each server counts for itself.
+        server = _server(wanted) or (_server(present[index]) if index is not None else None)
+        same_id = [
+            other
+            for other in by_id.get(wanted.get("id") or 0, [])
+            if server is None or _server(present[other]) in (server, None)
+        ]
+        if index is None and len(same_id) > 1:
+            lines = " and ".join(f"line {_line(document, other)}" for other in same_id)
+            raise ConfigError(
+                f"the id {wanted['id']} of the runner '{name}' belongs to runners in {lines}; list its url, or the name"
+                " that it has in the file"
+            )
+        if index is None and same_id:
+            index = same_id[0]
+        elif same_id and index not in same_id:
             raise ConfigError(
                 f"the runner '{name}' is in the file, and its id {wanted['id']} belongs to another runner of"
-                f" the file, '{lookup(present[same_id], 'name')}'"
+                f" the file, '{lookup(present[same_id[0]], 'name')}'"
             )
         if index is not None:
             if index in used:
@@ -546,6 +563,12 @@ def _plan(request: Request, present: list[Data], outcome: Outcome) -> tuple[_tom
                 outcome.unmanaged.append(lookup(present[index], "name") or "")
     outcome.removed = [lookup(present[index], "name") or "" for index in sorted(removed)]
     return plan, sorted(removed)
+
+
+def _server(runner: Data) -> Optional[str]:
+    """The address of a runner's server; None if it has none."""
+    url = lookup(runner, "url")
+    return url.rstrip("/") if isinstance(url, str) else None
 
 
 def _with_token(wanted: Data, present: Data, request: Request, outcome: Outcome) -> Data:

@@ -45,7 +45,8 @@ options:
       - The runners, each with the keys of its C([[runners]]) section as they are called in C(config.toml).
         Nested tables are dictionaries, arrays of tables are lists of dictionaries.
       - Each runner needs a C(name). It is the runner of that name in the file, or a new one. With an
-        C(id), it may also be the runner of that C(id) in the file, which is renamed then.
+        C(id), it may also be the runner of that C(id) in the file, which is renamed then. Each server counts its
+        runners for itself, so a C(url) has to be the same, too. Without one, the C(id) has to be in the file once.
       - A runner with C(state=absent) is removed.
       - A listed key is set. A key that is V(null) is removed. A key that is not listed stays. Tables are
         merged. Arrays are replaced.

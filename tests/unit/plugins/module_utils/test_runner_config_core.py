@@ -237,6 +237,46 @@ def test_id_of_another_runner():
         apply({"id": 2}, text)
 
 
+def sections(*runners):
+    return "".join(f'[[runners]]\nname = "{name}"\nid = 42\nurl = "{url}"\n' for name, url in runners)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "added", "updated"),
+    [
+        pytest.param(sections(("a", "one")), {"name": "b", "url": "two"}, ["b"], [], id="of another server"),
+        pytest.param(sections(("a", "one")), {"name": "b", "url": "one/"}, [], ["b"], id="with a slash"),
+        pytest.param(sections(("a", "one")), {"name": "b"}, [], ["b"], id="the only one"),
+        pytest.param(
+            sections(("x", "one"), ("y", "two/")), {"name": "b", "url": "two"}, [], ["b"], id="the second of two"
+        ),
+        pytest.param(sections(("a", "one"), ("c", "two")), {"name": "a"}, [], ["a"], id="the name decides"),
+        pytest.param(sections(("a", "one"), ("c", "one")), {"name": "c", "url": "one"}, [], ["c"], id="twice on one"),
+        pytest.param(sections(("a", "one"), ("c", "two")), {"name": "a", "url": "one"}, [], ["a"], id="name and url"),
+    ],
+)
+def test_an_id_means_the_runner_of_its_server(text, wanted, added, updated):
+    wanted = {"id": 42, "limit": 2, "token": "t", "executor": "shell", **wanted}
+    outcome = _runner_config.apply(text.encode(), _runner_config.prepare({}, [wanted], {}))
+    assert (outcome.added, outcome.updated) == (added, updated)
+    kept = [runner for runner in _toml.loads(text)["runners"] if runner["name"] not in (wanted["name"], "a", "y")]
+    assert all(runner in outcome.after["runners"] for runner in kept)
+    changed = next(runner for runner in outcome.after["runners"] if runner["name"] == wanted["name"])
+    assert changed["limit"] == 2
+
+
+def test_the_section_of_another_server_stays():
+    text = sections(("a", "one"))
+    outcome = apply({"name": "b", "id": 42, "url": "two"}, text)
+    assert outcome.text.startswith(text) and outcome.unmanaged == ["a"]
+
+
+def test_an_id_without_a_server_has_to_be_the_only_one():
+    request = _runner_config.prepare({}, [{"name": "b", "id": 42, "limit": 2}], {})
+    with pytest.raises(ConfigError, match="id 42 .* line 1 and line 5; .*url"):
+        _runner_config.apply(sections(("x", "one"), ("y", "two")).encode(), request)
+
+
 def test_two_listed_runners_for_one_section():
     request = _runner_config.prepare({}, [{**RUNNER, "id": 1}, {**RUNNER, "name": "b"}], {})
     with pytest.raises(ConfigError, match="both mean the same section"):
