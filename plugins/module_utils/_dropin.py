@@ -26,6 +26,10 @@ Assignments = list[tuple[str, str]]
 Sections = dict[str, Assignments]
 
 _WHITESPACE = " \t\n\r"
+_BYTE_ORDER_MARK = "\ufeff"
+# As systemd reads lines: it takes all of these for the end of one.
+_LINE_END = re.compile(r"\r\n|\n\r|\n|\r")
+_LINE = re.compile(rf"[^\r\n]*(?:{_LINE_END.pattern})|[^\r\n]+")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 _UNIT = re.compile(
@@ -115,14 +119,14 @@ class Line(NamedTuple):
     """One logical line of a unit file: several lines of text where a backslash joins them."""
 
     text: str
-    """The text of the file without the last line break."""
+    """The text of the file, with line ends."""
     section: Optional[str]
     """The section of a header or an assignment; None for comments and blank lines."""
     directive: Optional[str] = None
     """None for headers, comments and blank lines."""
     value: str = ""
     comments: tuple[str, ...] = ()
-    """Comment lines between joined lines."""
+    """Comment lines between joined lines, with line ends."""
     open: bool = False
     """Whether the file ends after a backslash, which would join the line with one that is put after it."""
 
@@ -131,7 +135,7 @@ class Line(NamedTuple):
 
 
 def parse_lines(text: str) -> list[Line]:
-    """Split the text of a unit file into logical lines, losing nothing.
+    """Split the text of a unit file into logical lines, losing nothing but a byte order mark.
 
     Raises DropinError for what systemd would reject or ignore: a broken section header, a line without C(=),
     an assignment outside of a section.
@@ -141,9 +145,7 @@ def parse_lines(text: str) -> list[Line]:
     pending: list[str] = []
     comments: list[str] = []
     logical = ""
-    raw_lines = re.split(r"\r\n|\n|\r", text[1:] if text.startswith("\ufeff") else text)
-    if raw_lines[-1] == "":
-        raw_lines.pop()
+    raw_lines = _LINE.findall(text[1:] if text.startswith(_BYTE_ORDER_MARK) else text)
     for number, raw in enumerate(raw_lines, 1):
         stripped = raw.lstrip(_WHITESPACE)
         if stripped.startswith(("#", ";")):
@@ -155,17 +157,17 @@ def parse_lines(text: str) -> list[Line]:
                 lines.append(Line(raw, None))
             continue
         pending.append(raw)
-        logical += raw
+        logical += raw.rstrip("\r\n")
         if _ends_in_escape(logical):
             logical = logical[:-1] + " "
             continue
-        line = _parse_logical_line("\n".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), number)
+        line = _parse_logical_line("".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), number)
         section = line.section or section
         lines.append(line)
         pending, comments, logical = [], [], ""
     if pending:
         line = _parse_logical_line(
-            "\n".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), len(raw_lines)
+            "".join(pending), logical.strip(_WHITESPACE), section, tuple(comments), len(raw_lines)
         )
         lines.append(line._replace(open=True))
     return lines
@@ -419,7 +421,8 @@ def update(before: Optional[str], sections: Sections) -> str:
     """The text of a drop-in that has exactly the wanted directives.
 
     Takes the present text (None: no file) and normalized sections. What means the same already stays as it is
-    spelled, and every comment stays.
+    spelled, and every comment stays. So do line ends, which new lines share, and a byte order mark: systemd reads
+    LF, CR LF and CR alike, and skips the mark.
 
     Raises DropinError if the present text is not valid.
     """
@@ -481,7 +484,10 @@ def _edit(before: str, sections: Sections) -> str:
             positions = [len(result) - 1]
         at = positions[-1] + 1
         result[at:at] = [(f"{directive}={value}", section) for directive, value in group]
-    return "".join(text + "\n" for text, _section in result)
+    line_end = _LINE_END.search(before)
+    newline = line_end.group() if line_end else "\n"
+    mark = _BYTE_ORDER_MARK if before.startswith(_BYTE_ORDER_MARK) else ""
+    return mark + "".join(text if text.endswith(("\n", "\r")) else text + newline for text, _section in result)
 
 
 # --- secrets ------------------------------------------------------------------

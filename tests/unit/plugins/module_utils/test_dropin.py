@@ -317,6 +317,20 @@ def test_a_file_that_ends_inside_of_a_joined_line(before, after):
     assert _dropin.update(after, sections) == after
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_line_ends_and_byte_order_mark_stay(newline):
+    before = "\ufeff# c\n[Service]\nUser=a\nExecStart=/a \\\n  --b\nNice=5\n"
+    after = "\ufeff# c\n[Service]\nUser=b\nExecStart=/a \\\n  --b\n\n[Unit]\nAfter=x.service\n"
+    sections = wanted(Service={"User": "b", "ExecStart": "/a --b"}, Unit={"After": "x.service"})
+    assert _dropin.update(before.replace("\n", newline), sections) == after.replace("\n", newline)
+
+
+def test_each_line_keeps_its_own_end():
+    before = "# c\r\n[Service]\nUser=a\r\nExecStart=/a \\\r# d\n /b\n\r# e"
+    after = "# c\r\n[Service]\nUser=a\r\nExecStart=/a \\\r# d\n /b\n\rGroup=b\r\n# e\r\n"
+    assert _dropin.update(before, wanted(Service={"User": "a", "ExecStart": "/a /b", "Group": "b"})) == after
+
+
 def test_an_update_that_would_not_say_what_it_should_is_refused(monkeypatch):
     monkeypatch.setattr(_dropin, "_rendered", lambda line: "User=b")
     with pytest.raises(DropinError, match="would not say what it should"):
@@ -417,11 +431,12 @@ def files(draw):
             lines.append(draw(COMMENTS))
     if draw(st.booleans()):
         lines += [f"{lines.pop()} \\"] + draw(st.lists(st.just("# inside")))
-    return "\n".join(lines)
+    return draw(st.sampled_from(["", "\ufeff"])) + draw(st.sampled_from(["\n", "\r\n", "\r"])).join(lines)
 
 
 def comments_of(text):
-    return [line.strip() for line in text.split("\n") if line.strip().startswith(("#", ";"))]
+    lines = re.split(r"[\r\n]+", text.lstrip("\ufeff"))
+    return [line.strip() for line in lines if line.strip().startswith(("#", ";"))]
 
 
 @given(SECTIONS)
@@ -436,6 +451,10 @@ def test_an_update_has_the_wanted_meaning_keeps_comments_and_is_final(before, se
     after = _dropin.update(before, sections)
     assert _dropin.same_meaning(_dropin.parse(after), sections)
     assert set(comments_of(before)) <= set(comments_of(after))
+    assert before.startswith("\ufeff") == after.startswith("\ufeff")
+    if "\n" not in before:
+        assert ("\r" in before) == ("\r" in after and "\n" not in after)
+    assert ("\r\n" in before) == ("\r\n" in after)
     assert _dropin.update(after, sections) == after
 
 
@@ -446,8 +465,7 @@ def test_any_text_is_parsed_or_refused_and_no_line_is_lost(text):
         lines = _dropin.parse_lines(text)
     except DropinError:
         return
-    expected = re.sub(r"\r\n|\r", "\n", text)
-    assert "".join(line.text + "\n" for line in lines).removesuffix("\n") == expected.removesuffix("\n")
+    assert "".join(line.text for line in lines) == text
 
 
 @given(st.text(st.sampled_from("Environment= A_TOKEN=\"'\\\n#; x"), max_size=60))
