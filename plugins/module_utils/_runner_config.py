@@ -108,7 +108,7 @@ class Outcome:
         """Name, id, url and executor of each runner."""
         return [
             {
-                "name": lookup(runner, "name") or "",
+                "name": name_of(runner),
                 **{key: lookup(runner, key) for key in ("id", "url", "executor")},
             }
             for runner in runners_of(self.after)
@@ -138,6 +138,12 @@ def runners_of(data: Data) -> list[Data]:
     """The [[runners]] of a file's data."""
     runners = lookup(data, "runners")
     return [runner for runner in runners if isinstance(runner, dict)] if isinstance(runners, list) else []
+
+
+def name_of(runner: Data) -> str:
+    """The name of a runner of a file; empty if it has none, or something else in its place."""
+    name = lookup(runner, "name")
+    return name if isinstance(name, str) else ""
 
 
 def nanoseconds(value: Any) -> Optional[int]:
@@ -492,8 +498,8 @@ def _check_names(document: _toml.Document, present: list[Data]) -> None:
     """Two runners of one name could not be told apart."""
     seen: dict[str, int] = {}
     for index, runner in enumerate(present):
-        name = lookup(runner, "name")
-        if isinstance(name, str) and name:
+        name = name_of(runner)
+        if name:
             if name in seen:
                 lines = " and ".join(f"line {_line(document, number)}" for number in (seen[name], index))
                 raise ConfigError(f"two [[runners]] have the name '{name}', in {lines}; rename one of them")
@@ -514,11 +520,12 @@ def _plan(
     request: Request, document: _toml.Document, present: list[Data], outcome: Outcome
 ) -> tuple[_toml.Plan, list[int]]:
     """Pair the wanted runners with the present ones: by name, else by server and id (and then rename)."""
-    by_name = {lookup(runner, "name"): index for index, runner in enumerate(present)}
+    by_name = {name_of(runner): index for index, runner in enumerate(present)}
     by_id: dict[int, list[int]] = {}
-    for index, runner in enumerate(present):
-        if lookup(runner, "id"):
-            by_id.setdefault(lookup(runner, "id"), []).append(index)
+    for place, runner in enumerate(present):
+        number = lookup(runner, "id")
+        if type(number) is int and number:
+            by_id.setdefault(number, []).append(place)
     plan: _toml.Plan = []
     used: dict[int, str] = {}
     for wanted in request.runners:
@@ -542,7 +549,7 @@ def _plan(
         elif same_id and index not in same_id:
             raise ConfigError(
                 f"the runner '{name}' is in the file, and its id {wanted['id']} belongs to another runner of"
-                f" the file, '{lookup(present[same_id[0]], 'name')}'"
+                f" the file, '{name_of(present[same_id[0]])}'"
             )
         if index is not None:
             if index in used:
@@ -560,8 +567,8 @@ def _plan(
             if request.purge:
                 removed.append(index)
             else:
-                outcome.unmanaged.append(lookup(present[index], "name") or "")
-    outcome.removed = [lookup(present[index], "name") or "" for index in sorted(removed)]
+                outcome.unmanaged.append(name_of(present[index]))
+    outcome.removed = [name_of(present[index]) for index in sorted(removed)]
     return plan, sorted(removed)
 
 
@@ -642,8 +649,7 @@ def inspect(data: Data) -> dict[str, list[str]]:
     if not isinstance(lookup(data, "runners") or [], list):
         checker.mistyped(lookup(data, "runners"), "a list of tables, [[runners]]", "runners", "")
     for number, runner in enumerate(runners_of(data), 1):
-        name = lookup(runner, "name")
-        owner = f"runner '{name}': " if isinstance(name, str) and name else f"runner {number}: "
+        owner = f"runner '{name_of(runner)}': " if name_of(runner) else f"runner {number}: "
         checker.table(runner, SCHEMA["runners"][0], "runners", owner)
     return {"unknown": checker.unknown, "deprecated": checker.deprecated, "invalid": checker.errors}
 
@@ -661,7 +667,7 @@ def drift(before: Data, after: Data) -> list[Data]:
 def _by_name(data: Data) -> Data:
     named = {key: value for key, value in data.items() if key.lower() != "runners"}
     for number, runner in enumerate(runners_of(data), 1):
-        named[f"runners[{lookup(runner, 'name') or number}]"] = runner
+        named[f"runners[{name_of(runner) or number}]"] = runner
     return named
 
 

@@ -13,7 +13,9 @@ description:
   - Returns the C(config.toml) of GitLab Runner as data, without its secrets.
   - Names the keys of the file that GitLab Runner 19.4 does not have or has deprecated, and the values that
     have the wrong type.
-  - With O(settings) or O(runners), tells what M(rootless.gitlab_runner.runner_config) would change.
+  - With O(settings), O(runners) or O(purge), tells what M(rootless.gitlab_runner.runner_config) would change. It
+    fails where that module would, for example because two runners of the file have one name. What it has read is
+    returned then as well.
 extends_documentation_fragment:
   - rootless.gitlab_runner._attributes
   - rootless.gitlab_runner._attributes.info
@@ -88,7 +90,7 @@ RETURN = r"""
 path:
   description: The file.
   type: str
-  returned: always
+  returned: success
   sample: /etc/gitlab-runner/config.toml
 exists:
   description: Whether the file is there.
@@ -190,27 +192,37 @@ def main() -> None:
             unknown_keys="warn",
             acknowledge=_runner_config.ACKNOWLEDGEMENTS,
         )
-        outcome = _runner_config.apply(content, request)
+        before = _toml.parse(_toml.decode(content or b"")).data
     except OSError as error:
         module.fail_json(msg=f"{path} cannot be read: {error.strerror}.")
     except (_toml.TomlError, _runner_config.ConfigError) as error:
         module.fail_json(msg=f"{path}: {redact_string(str(error))}.")
-    module.hide(outcome.before)
+    module.hide(before)
     for warning in request.warnings:
         module.warn(warning)
-    data = _runner_config.json_data(redact_data(outcome.before))
-    oddities = _runner_config.inspect(outcome.before)
-    module.exit_json(
-        changed=False,
-        path=path,
-        exists=content is not None,
-        settings={key: value for key, value in data.items() if key.lower() != "runners"},
-        runners=_runner_config.runners_of(data),
-        unknown_keys=oddities["unknown"],
-        deprecated_keys=oddities["deprecated"],
-        invalid_values=oddities["invalid"],
-        drift=_runner_config.json_data(_runner_config.drift(outcome.before, outcome.after)),
-    )
+    data = _runner_config.json_data(redact_data(before))
+    oddities = _runner_config.inspect(before)
+    result = {
+        "changed": False,
+        "path": path,
+        "exists": content is not None,
+        "settings": {key: value for key, value in data.items() if key.lower() != "runners"},
+        "runners": _runner_config.runners_of(data),
+        "unknown_keys": oddities["unknown"],
+        "deprecated_keys": oddities["deprecated"],
+        "invalid_values": oddities["invalid"],
+        "drift": [],
+    }
+    try:
+        after = _runner_config.apply(content, request).after
+        result["drift"] = _runner_config.json_data(_runner_config.drift(before, after))
+    except (_toml.TomlError, _runner_config.ConfigError) as error:
+        message = f"{path}: {redact_string(str(error))}."
+        if params["settings"] or params["runners"] or params["purge"]:
+            del result["drift"]
+            module.fail_json(msg=message, **result)
+        module.warn(message)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

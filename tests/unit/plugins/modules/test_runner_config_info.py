@@ -114,3 +114,57 @@ def test_unreadable_file(run_module, config, content, message):
         config.write_text(content)
     result = run_module(runner_config_info, {"path": str(config)})
     assert result["failed"] and message in result["msg"]
+
+
+MISTYPED = """\
+[[runners]]
+  name = ["a"]
+  id = [1]
+  url = "https://gitlab.example.com"
+  token = "glrt-hidden-aaaaaaaa"
+  executor = ["docker"]
+
+[[runners]]
+  name = 12:00:00
+  id = 2026-01-01
+  url = ["https://gitlab.example.com"]
+  token = ["glrt-hidden-aaaaaaaa"]
+  docker = "alpine"
+"""
+WANTED = {"name": "b", "id": 1, "url": "https://gitlab.example.com", "token": "glrt-hidden-c", "executor": "shell"}
+
+
+@pytest.mark.parametrize(("runners", "added"), [([], 0), ([WANTED], 1), ([{"name": "gone", "state": "absent"}], 0)])
+@pytest.mark.parametrize("purge", [True, False])
+def test_mistyped_names_and_ids(run_module, config, runners, added, purge):
+    config.write_text(MISTYPED)
+    config.chmod(0o600)
+    result = run_module(runner_config_info, {"path": str(config), "runners": runners, "purge": purge})
+    assert "hidden" not in str(result)
+    assert [text.split(" but is")[0] for text in result["invalid_values"][:2]] == [
+        "runner 1: runners.name has to be a string,",
+        "runner 1: runners.id has to be an integer,",
+    ]
+    assert len(result["runners"]) == 2 and len(result["drift"]) == added + 2 * purge
+    changes = run_module(runner_config, {"path": str(config), "runners": runners, "purge": purge})
+    assert "hidden" not in str(changes) and changes["changed"] is bool(result["drift"])
+    assert changes["unmanaged" if not purge else "removed"] == ["", ""]
+
+
+DUPLICATES = '[[runners]]\nname = "a"\nlimit = "1"\n[[runners]]\nname = "a"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (DUPLICATES, "two [[runners]] have the name 'a', in line 1 and line 4"),
+        ('[runners]\nname = "a"\nlimit = "1"\n', "'runners' is not an array of tables"),
+    ],
+)
+def test_a_file_that_cannot_be_compared_is_read_all_the_same(run_module, config, content, reason):
+    config.write_text(content)
+    read = run_module(runner_config_info, {"path": str(config)})
+    assert not read.get("failed") and read["drift"] == [] and read["invalid_values"]
+    compared = run_module(runner_config_info, {"path": str(config), "settings": {"concurrent": 2}, "runners": [WANTED]})
+    assert compared["failed"] and reason in compared["msg"] and "drift" not in compared
+    assert compared["invalid_values"] == read["invalid_values"] and compared["runners"] == read["runners"]
