@@ -96,7 +96,7 @@ def parse(text: str, path: str) -> tuple[list[Entry], list[str]]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        match = re.match(r"([^:\s]+):([0-9]+):([0-9]+)\Z", line.strip(), re.ASCII)
+        match = re.match(r"([^:\s]+):([0-9]{1,20}):([0-9]{1,20})\Z", line.strip(), re.ASCII)
         found = Range(int(match.group(2)), int(match.group(3))) if match else Range(0, 0)
         if match and found.count > 0 and found.end - 1 <= LAST_ID:
             entries.append(Entry(match.group(1), found, number))
@@ -144,7 +144,7 @@ def owned(entries: Iterable[Entry], user: str, uid: Optional[int]) -> list[Range
 
 
 def _is_owner(entry: Entry, user: str, uid: Optional[int]) -> bool:
-    return entry.owner == user or (uid is not None and entry.owner.isdigit() and int(entry.owner) == uid)
+    return entry.owner == user or (uid is not None and re.fullmatch(f"0*{uid}", entry.owner) is not None)
 
 
 # --- arithmetic ---------------------------------------------------------------
@@ -192,19 +192,6 @@ def first_gap(count: int, occupied: Iterable[Range], limits: Limits) -> Optional
             break
         start = max(start, found.end)
     return start if start + count - 1 <= limits.last else None
-
-
-def unmapped_owners(owners: Iterable[int], ranges: Iterable[Range], own_id: int) -> list[int]:
-    """Of the owners of files in a container store, those that no range of its user maps.
-
-    Takes uids and uid ranges, or gids and gid ranges, and the id of the user itself, which is mapped always.
-    """
-    mapped = merge(ranges)
-    return sorted(
-        owner
-        for owner in set(owners)
-        if owner != own_id and not any(found.start <= owner < found.end for found in mapped)
-    )
 
 
 # --- deciding -----------------------------------------------------------------
@@ -311,12 +298,12 @@ def _fix(host: Host, wanted: Range) -> tuple[list[Range], list[Range]]:
 
 def _choose(host: Host, count: int) -> tuple[list[Range], list[Range]]:
     """What the user lacks of a number of ids."""
-    # First, the ranges that only one of the files has, where that leaves the existing ones in their order.
+    # First, for a file with too few, the ranges that only the other has, where that leaves its own in their order.
     uids, gids = (
         [
             found
             for found in subtract(other, own)
-            if (not own or found.start >= own[-1].end) and not host.conflict(found)
+            if total(own) < count and (not own or found.start >= own[-1].end) and not host.conflict(found)
         ]
         for own, other in ((host.uids, host.gids), (host.gids, host.uids))
     )

@@ -31,7 +31,7 @@ def host(uids="", gids=None, uid=996, accounts=(), limits=LIMITS):
 
 def test_parse_keeps_valid_lines_and_names_the_others():
     text = "# comment\n\nme:100000:65536\n996:200000:1\n"
-    text += "me:1:2:3\n:1:2\nme:x:1\nme:5:0\nme:4294967295:1\n  \nme:1:\u0661\n"
+    text += "me:1:2:3\n:1:2\nme:x:1\nme:5:0\nme:4294967295:1\n  \nme:1:\u0661\nme:1" + "0" * 5000 + ":1\n"
     entries, problems = _subid.parse(text, "/etc/subuid")
     assert entries == [Entry("me", Range(100000, 65536), 3), Entry("996", Range(200000, 1), 4)]
     assert [problem.split(" is not")[0] for problem in problems] == [
@@ -41,6 +41,7 @@ def test_parse_keeps_valid_lines_and_names_the_others():
         "/etc/subuid line 8: 'me:5:0'",
         "/etc/subuid line 9: 'me:4294967295:1'",
         "/etc/subuid line 11: 'me:1:\u0661'",
+        f"/etc/subuid line 12: 'me:1{'0' * 5000}:1'",
     ]
 
 
@@ -81,19 +82,15 @@ def test_parse_getsubids():
 
 
 def test_owned_by_name_or_number():
-    entries = _subid.parse("me:1:1\n996:2:1\nother:3:1\n0996:4:1\n", "")[0]
+    entries = _subid.parse("me:1:1\n996:2:1\nother:3:1\n0996:4:1\n9960:5:1\n", "")[0]
     assert _subid.owned(entries, "me", 996) == [Range(1, 1), Range(2, 1), Range(4, 1)]
     assert _subid.owned(entries, "me", None) == [Range(1, 1)]
 
 
-def test_unmapped_owners():
-    ranges = [Range(100000, 10), Range(200000, 10)]
-    assert _subid.unmapped_owners([0, 996, 100000, 100009, 100010, 200009, 99999, 0], ranges, 996) == [
-        0,
-        99999,
-        100010,
-    ]
-    assert _subid.unmapped_owners([996], [], 996) == []
+@pytest.mark.parametrize("owner", ["\u00b2", "\u0669\u0669\u0666", "9" * 5000])
+def test_owners_that_are_no_number(owner):
+    entries = _subid.parse(f"{owner}:1:1\n", "")[0]
+    assert len(entries) == 1 and _subid.owned(entries, "me", 996) == []
 
 
 # --- present ------------------------------------------------------------------
@@ -167,9 +164,30 @@ def test_unmapped_owners():
         pytest.param(
             host("me:100000:65536\n", "me:300000:65536\n"),
             65536,
+            [],
+            [],
+            id="enough, though not the same",
+        ),
+        pytest.param(
+            host("me:100000:1000\n", "me:300000:65536\n"),
+            65536,
             [Range(300000, 65536)],
             [],
-            id="made equal from above",
+            id="too few uids, taken from the gids",
+        ),
+        pytest.param(
+            host("me:300000:65536\n", "me:100000:1000\n"),
+            65536,
+            [],
+            [Range(300000, 65536)],
+            id="too few gids, taken from the uids",
+        ),
+        pytest.param(
+            host("me:100000:1000\n", "me:300000:2000\n"),
+            65536,
+            [Range(300000, 2000), Range(302000, 63536)],
+            [Range(302000, 63536)],
+            id="too few of both, the new ones the same",
         ),
     ],
 )
@@ -260,7 +278,7 @@ def test_present_refuses(on_host, start, grow, message):
             host("me:100000:100\n", "me:300000:100\n"),
             None,
             True,
-            "uids: 100000-100099, 300000-300099; gids: 300000",
+            "uids: 100000-100099; gids: 300000-300099",
         ),
         (host("me:100000:100\n", "me:300000:100\n"), None, False, "uids: 100000-100099; gids: 300000-300099"),
     ],
@@ -388,6 +406,8 @@ def test_what_is_added_suffices_overlaps_nobody_and_is_no_more_than_needed(on_ho
         after = ids(before[kind]) | ids(ranges)
         if start is None:
             assert len(after) >= count
+            # Who has enough of both keeps what it has.
+            assert not ranges or min(len(ids(before["uids"])), len(ids(before["gids"]))) < count
             # Ids inside of containers stay the same: nothing comes before or between the present ranges.
             assert all(found.start >= max(ids(before[kind]), default=0) for found in ranges)
         else:
