@@ -24,6 +24,7 @@ EXPECTED = {
     "systemctl stop --no-block": r"(?s)^(deactivating|inactive)$.*busy",
     "systemctl kill": r"^inactive$",
     f"{AS_USER} sh": r"(?s)tmpfs.*^Images",
+    f"{AS_USER} rootless-podman prune": r"^localhost/unused +1 ",
     f"{AS_USER} podman image prune": r"^[0-9a-f]{64}$",
     f"{AS_USER} podman volume prune": r"^unused$",
     "mount -o remount": r"\bsize=16777216k\b",
@@ -34,6 +35,7 @@ START = "systemctl start gitlab-runner; timeout 30 sh -c 'until ss -ltn | grep -
 AFTERWARDS = {
     "systemctl stop gitlab-runner\n": f"systemctl is-active gitlab-runner; {START}",
     "systemctl stop --no-block": START,
+    f"{AS_USER} rootless-podman prune": f"{AS_USER} podman images",
     "systemctl kill": f"systemctl is-active gitlab-runner; {START}",
     "mount -o remount": "grep /srv/rootless-containers /proc/mounts; mount -o remount,size=2G /srv/rootless-containers",
 }
