@@ -22,7 +22,8 @@ def site(tmp_path: Path, variables: dict, facts: dict | None = None) -> subproce
     """Run site.yml in check mode on this machine, as if it had the facts of a host."""
     inventory = tmp_path / "hosts.json"
     host = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
-    inventory.write_text(json.dumps({"ci_hosts": {"hosts": {"host": {**host, "runner_runners": [RUNNER], **variables}}}}))
+    host |= {"runner_runners": [RUNNER], **variables}
+    inventory.write_text(json.dumps({"ci_hosts": {"hosts": {"host": host}}}))
     # The play gathers facts first; a stand-in for the setup module gives those of the test.
     library = tmp_path / "library"
     library.mkdir()
