@@ -200,7 +200,7 @@ RETURN = r"""
 path:
   description: The file.
   type: str
-  returned: always
+  returned: success
   sample: /etc/gitlab-runner/config.toml
 runners:
   description: The runners that are in the file now, or would be in check mode.
@@ -362,8 +362,8 @@ def main() -> None:
     (outcome,) = outcomes
     for warning in request.warnings + outcome.warnings:
         module.warn(warning)
-    if result["backup_file"] is None:
-        del result["backup_file"]
+    # There is no diff outside of diff mode, and not always a backup.
+    result = {name: value for name, value in result.items() if value not in ({}, None)}
     module.exit_json(
         path=path,
         runners=outcome.runners,

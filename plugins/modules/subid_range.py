@@ -154,6 +154,18 @@ migrate_required:
   returned: success
   type: bool
   sample: false
+diff:
+  description: The text of each file that changes, before and after.
+  returned: in diff mode, where RV(source) is V(files)
+  type: list
+  elements: dict
+  contains:
+    before:
+      description: The text before.
+      type: str
+    after:
+      description: The text after.
+      type: str
 source:
   description: Where subordinate ids come from on this host, V(files) or the name of a plugin.
   returned: success
@@ -378,13 +390,16 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     changed = bool(plan.uids or plan.gids)
     if changed:
         after = change(module, uid, before, {UID_FILE: plan.uids, GID_FILE: plan.gids})
-    return {
-        "changed": changed,
-        "diff": [
+    result: dict[str, Any] = {}
+    if module._diff:
+        result["diff"] = [
             {"before_header": path, "after_header": path, "before": text or "", "after": after[path] or ""}
             for path, text in before.items()
             if (text or "") != after[path]
-        ],
+        ]
+    return {
+        **result,
+        "changed": changed,
         "subuid": as_dicts(owned(after[UID_FILE], user, uid)),
         "subgid": as_dicts(owned(after[GID_FILE], user, uid)),
         "migrate_required": changed and bool(host.uids or host.gids),

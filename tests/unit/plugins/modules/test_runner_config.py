@@ -159,6 +159,12 @@ def test_new_file(run_module, tmp_path):
     assert run_module(runner_config, args)["changed"] is False
 
 
+def test_no_diff_outside_of_diff_mode(run_module, config):
+    for changed in (True, False):
+        result = run_module(runner_config, {"path": str(config), "settings": {"concurrent": 2}}, diff=False)
+        assert result["changed"] is changed and "diff" not in result
+
+
 def test_defaults_and_null(run, config):
     run(
         runner_defaults={"limit": 5, "docker": {"image": "debian", "shm_size": 64}},

@@ -115,6 +115,18 @@ def test_check_create_and_again(run_module, host):
     assert len(host.calls) == 1
 
 
+def test_the_files_are_shown_in_diff_mode_only(run_module, host):
+    assert "diff" not in run_module(subid_range, {"user": "me"}, diff=False)
+
+
+def test_enough_of_both_is_no_change(run_module, host):
+    host.write("subuid", "me:100000:65536\n")
+    host.write("subgid", "me:200000:65536\n")
+    result = run_module(subid_range, {"user": "me"})
+    assert (result["changed"], result["migrate_required"]) == (False, False) and host.calls == []
+    assert "differ (uids: 100000-165535; gids: 200000-265535)" in str(result["warnings"])
+
+
 def test_a_user_that_an_earlier_task_would_create(run_module, host):
     result = run_module(subid_range, {"user": "new"}, check_mode=True)
     assert (result["changed"], result["subuid"], result["subgid"]) == (True, NEW, NEW)
