@@ -202,50 +202,75 @@ class Host:
         """Commands that change keys of a TOML file.
 
         Takes the fact about the file and for each change its table (such as C(runners[0].docker), empty for
-        the top), its key, and its value in TOML (None removes the key). Where a value goes over several
-        lines it opens an editor.
+        the top), its key, and its value in TOML (None removes the key). Where one of them is in no line that a
+        command can change, it opens an editor.
         """
         path = shlex.quote(file["path"])
         mine = file["path"].startswith(f"{self.home}/")
         prefix = f"runuser -u {shlex.quote(self.user)} -- " if mine else ""
         lines = file.get("lines", {})
         scripts: list[list[str]] = []
-        added: dict[str, list[str]] = {}
+        created: dict[str, list[str]] = {}
         for table, key, value in changes:
             name, header, text = f"{table}.{key}" if table else key, f"[{table}]", f"{key} = {value}"
-            if name not in lines and _lookup(file.get("parsed", {}), table, key) is not None:
-                what = f"set {text}" if value else f"remove {key}"
-                return (f"{prefix}${{EDITOR:-vi}} {path}  # {what} in {header}",)
+            if lines.get(name) == 0 or (name not in lines and value is not None and _closed(lines, table)):
+                return (f"{prefix}${{EDITOR:-vi}} {path}  # {'; '.join(_describe(*change) for change in changes)}",)
             if name in lines:
                 scripts.append(_at(lines, name, f"s|=.*|= {_sed(value)}|" if value is not None else "d"))
             elif value is None:
                 continue
             elif header in lines:
-                scripts.append(_at(lines, header, f"a {text}"))
-            elif not table and file.get("exists"):
-                scripts.append([f"1i {text}"])
-            elif re.search(r"\[\d+\]", table):
-                # A table of one of several sections goes before the first table of that section.
-                section = table[: table.rindex("]") + 1]
-                tables = [other for other in lines if other.startswith(f"[{section}.")]
-                if tables:
-                    first = min(tables, key=lambda other: lines[other])
-                    scripts.append(_at(lines, first, f"i [{_plain(table)}]\\n{text}"))
-                else:
-                    # A header would take the keys of the section that follow.
-                    scripts.append(_at(lines, f"[{section}]", f"a {table[len(section) + 1 :]}.{text}"))
+                scripts.append(_at(lines, header, f"a {_sed(text)}"))
             else:
-                added.setdefault(table, []).append(text)
+                created.setdefault(table, []).append(text)
+        appended: list[str] = []
+        # What belongs to no table comes first.
+        for table, texts in sorted(created.items()):
+            if re.search(r"\[\d+\]", table):
+                scripts += _in_section(lines, table, texts)
+            elif not table and any(name.startswith("[") for name in lines):
+                scripts += [[f"1i {_sed(text)}"] for text in texts]
+            else:
+                appended += ([f"[{table}]"] if table else []) + texts
         commands = []
         if scripts:
             options = " ".join(f"-e {shlex.quote(part)}" for script in scripts for part in script)
             commands.append(f"{prefix}sed -i {options} {path}")
-        if added:
-            content = [line for table, texts in added.items() for line in ([f"[{table}]"] if table else []) + texts]
-            if not file.get("exists"):
+        if appended:
+            if file.get("exists"):
+                # The last line may lack its end.
+                appended.insert(0, "")
+            else:
                 commands.append(f"{prefix}mkdir -p {shlex.quote(file['path'].rpartition('/')[0])}")
-            commands.append(f"printf '%s\\n' {' '.join(map(shlex.quote, content))} | {prefix}tee -a {path}")
+            commands.append(f"printf '%s\\n' {' '.join(map(shlex.quote, appended))} | {prefix}tee -a {path}")
         return tuple(commands)
+
+
+def _describe(table: str, key: str, value: Optional[str]) -> str:
+    """A change of C(edit), for somebody who makes it by hand."""
+    return (f"remove {key}" if value is None else f"set {key} = {value}") + (f" in [{table}]" if table else "")
+
+
+def _closed(lines: dict[str, int], table: str) -> bool:
+    """Whether no header can be written for a table, since it or one above it is there in another form."""
+    parts = table.split(".")
+    above = [".".join(parts[: count + 1]) for count in range(len(parts))]
+    return any(
+        name in lines or lines.get(f"[{name}]") == 0 or (name.endswith("]") and f"[{name}]" not in lines)
+        for name in above
+    )
+
+
+def _in_section(lines: dict[str, int], table: str, texts: list[str]) -> list[list[str]]:
+    """Scripts of sed that add a table with some keys to one of several sections, such as C(runners[0])."""
+    section = table[: table.rindex("]") + 1]
+    tables = [name for name, line in lines.items() if name.startswith(f"[{section}.") and line]
+    if tables:
+        # It goes before the first table of that section.
+        first = min(tables, key=lambda name: lines[name])
+        return [_at(lines, first, "i " + "\\n".join([f"[{_plain(table)}]", *map(_sed, texts)]))]
+    # A header would take the keys of the section that follow.
+    return [_at(lines, f"[{section}]", f"a {table[len(section) + 1 :]}.{_sed(text)}") for text in texts]
 
 
 def set_sysctls(values: dict[str, str]) -> tuple[str, ...]:
@@ -278,20 +303,9 @@ def _at(lines: dict[str, int], name: str, command: str) -> list[str]:
     return [f"{lines[name]}{{/{pattern}/{command}", "}"]
 
 
-def _sed(value: Optional[str]) -> str:
-    """Text for the right side of sed's C(s|||)."""
-    return re.sub(r"([\\&|])", r"\\\1", value or "")
-
-
-def _lookup(parsed: Any, table: str, key: str) -> Any:
-    for name in [*filter(None, re.split(r"[.\[\]]+", table)), key]:
-        if isinstance(parsed, list) and name.isdigit() and int(name) < len(parsed):
-            parsed = parsed[int(name)]
-        elif isinstance(parsed, dict):
-            parsed = parsed.get(name)
-        else:
-            return None
-    return parsed
+def _sed(text: str) -> str:
+    """Text for the right side of sed's C(s|||), or for its commands C(a) and C(i)."""
+    return re.sub(r"([\\&|])", r"\\\1", text)
 
 
 def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:

@@ -1646,11 +1646,10 @@ def short_names(host: Host) -> Optional[Finding]:
     registries = host.need("registries")
     if registries["search"]:
         return None
-    file = {"path": registries["dropin"], "exists": False, "parsed": {}, "lines": {}}
     return Finding(
         "unqualified-search-registries is empty, so that 'podman pull alpine' finds nothing.",
         ("/etc/containers/registries.conf and its drop-ins: no unqualified-search-registries",),
-        host.edit(file, ("", "unqualified-search-registries", '["docker.io"]')),
+        host.edit(registries["dropin"], ("", "unqualified-search-registries", '["docker.io"]')),
         severity=ERROR if in_range(host.podman, "<4") else INFO,
     )
 

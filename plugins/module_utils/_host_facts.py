@@ -12,13 +12,13 @@ info), creates one.
 
 from __future__ import annotations
 
+import bisect
 import concurrent.futures
 import contextlib
 import errno
 import glob
 import grp
 import http.client
-import importlib
 import json
 import os
 import platform
@@ -33,6 +33,8 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Optional
+
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
 
 # Seconds until a command counts as hanging, and until a search of the store or of the journal is given up.
 TIMEOUT = 8.0
@@ -147,53 +149,51 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
 
 
-def toml_lines(text: str) -> dict[str, int]:
-    """Where the keys and headers of a TOML document are.
+def toml_lines(document: _toml.Document) -> dict[str, int]:
+    """Where the keys and tables of a TOML document are.
 
-    Returns line numbers by path: C(runners[0].docker.host) for a key, C([runners[0].docker]) for a header.
-    A key whose value goes over several lines is left out, because a single line cannot be replaced there.
+    Returns line numbers by path: C(runners[0].docker.host) for a key, C([runners[0].docker]) for the header of a table.
+    The number is 0 where a command that knows the line cannot change it: a value over several lines, a dotted key,
+    an inline table and all that is in it, a table without a plain header of its own.
     """
+    text = document.text
+    ends = [match.start() for match in re.finditer("\n", text)]
     lines: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    prefix, quoted = "", ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if quoted:
-            quoted = "" if quoted in line else quoted
-            continue
-        for quote in ('"""', "'''"):
-            if line.count(quote) == 1:
-                quoted = quote
-        header = re.match(r"\s*(\[\[?)\s*([^\]#]+?)\s*\]\]?\s*(?:#.*)?$", line)
-        key = re.match(r"\s*([\w-]+|\"[^\"]+\"|'[^']+')\s*=\s*(.*)", line)
-        if header:
-            names = [name.strip().strip("\"'") for name in header.group(2).split(".")]
-            prefix = ""
-            for position, name in enumerate(names):
-                prefix = f"{prefix}.{name}" if prefix else name
-                if header.group(1) == "[[" and position == len(names) - 1:
-                    counts[prefix] = counts.get(prefix, -1) + 1
-                if prefix in counts:
-                    prefix = f"{prefix}[{counts[prefix]}]"
-            lines[f"[{prefix}]"] = number
-        elif key and not quoted and key.group(2).count("[") == key.group(2).count("]"):
-            name = key.group(1).strip("\"'")
-            lines[f"{prefix}.{name}" if prefix else name] = number
+
+    def number(place: int) -> int:
+        return bisect.bisect_left(ends, place) + 1
+
+    def line_of_header(table: _toml.Table) -> int:
+        if table.kind != _toml.HEADER or not isinstance(table.host, _toml.Section):
+            return 0
+        plain = re.compile(rf"[ \t]*\[\[?[ \t]*{re.escape('.'.join(table.path))}[ \t]*\]")
+        return number(table.host.start) if plain.match(text, table.host.start) else 0
+
+    def line_of_key(table: _toml.Table, key: str, node: _toml.Value | _toml.Table) -> int:
+        entry = node.entry
+        if entry is None or table.kind not in (_toml.ROOT, _toml.HEADER) or len(entry.keys) > 1:
+            return 0
+        plain = re.fullmatch(r"[\w-]+", key) and text.startswith((key, f'"{key}"', f"'{key}'"), entry.start)
+        return number(entry.start) if plain and number(entry.start) == number(node.end) else 0
+
+    def visit(table: _toml.Table, path: str) -> None:
+        for key, node in table.items.items():
+            name = f"{path}.{key}" if path else key
+            if isinstance(node, _toml.Tables):
+                lines[f"[{name}]"] = 0
+                for index, item in enumerate(node.tables):
+                    lines[f"[{name}[{index}]]"] = line_of_header(item)
+                    visit(item, f"{name}[{index}]")
+                continue
+            if isinstance(node, _toml.Value) or node.kind == _toml.INLINE:
+                lines[name] = line_of_key(table, key, node)
+            if isinstance(node, _toml.Table):
+                if node.kind != _toml.IMPLICIT:
+                    lines[f"[{name}]"] = line_of_header(node)
+                visit(node, name)
+
+    visit(document.root, "")
     return lines
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML with what the host has. Raises HostError."""
-    for name in ("tomllib", "tomlkit", "tomli"):
-        try:
-            library = importlib.import_module(name)
-        except ImportError:
-            continue
-        try:
-            document = library.loads(text)
-        except Exception as error:  # each library has its own exception
-            raise HostError(f"is not valid TOML: {error}") from error
-        return json.loads(json.dumps(document.unwrap() if hasattr(document, "unwrap") else document, default=str))
-    raise HostError("cannot be read, because this host's Python has no TOML library (install python3-tomlkit)")
 
 
 def public_environment(entries: Any) -> list[str]:
@@ -301,18 +301,22 @@ def which(name: str) -> Optional[str]:
 
 def toml_file(path: str) -> dict[str, Any]:
     """A TOML file: path, exists, parsed, lines (see C(toml_lines)), or the error that parsing gave."""
-    fact: dict[str, Any] = {"path": path, "exists": os.path.exists(path), "parsed": {}, "lines": {}}
-    if fact["exists"]:
-        try:
-            text = read(path)
-            fact.update(parsed=parse_toml(text), lines=toml_lines(text))
-        except HostError as error:
-            return {
-                "path": path,
-                "exists": True,
-                "error": str(error) if path in str(error) else f"{path} {error}",
-            }
-    return fact
+    if not os.path.exists(path):
+        return {"path": path, "exists": False, "parsed": {}, "lines": {}}
+    try:
+        document = _toml.parse(read(path))
+    except HostError as error:
+        return {"path": path, "exists": True, "error": str(error)}
+    except _toml.TomlError as error:
+        return {"path": path, "exists": True, "error": f"{path} is not valid TOML: {error}"}
+    # Dates become text.
+    parsed = json.loads(json.dumps(document.data, default=str))
+    return {"path": path, "exists": True, "parsed": parsed, "lines": toml_lines(document)}
+
+
+def without_data(fact: dict[str, Any]) -> dict[str, Any]:
+    """What a remedy needs to know of a TOML file; its data may be secret."""
+    return {key: value for key, value in fact.items() if key != "parsed"}
 
 
 def guarded(function: Callable[..., Fact], *arguments: Any) -> Fact:
@@ -848,7 +852,7 @@ class Gatherer:
         merged.get("engine", {}).pop("env", None)
         return {
             "merged": merged,
-            "own": toml_file(own),
+            "own": without_data(toml_file(own)),
             "sources": [path for path in paths if os.path.exists(path)],
         }
 
@@ -864,7 +868,8 @@ class Gatherer:
                 return fact
             if isinstance(fact["parsed"].get("unqualified-search-registries"), list):
                 search, source = fact["parsed"]["unqualified-search-registries"], path
-        return {"search": search, "source": source, "dropin": f"{own}.d/50-rootless-gitlab-runner.conf"}
+        dropin = without_data(toml_file(f"{own}.d/50-rootless-gitlab-runner.conf"))
+        return {"search": search, "source": source, "dropin": dropin}
 
     def cni(self) -> Fact:
         files = sorted(glob.glob(f"{self._account().home}/.config/cni/net.d/*.conflist"))
@@ -1149,15 +1154,7 @@ class Gatherer:
         fact = toml_file(self.config_path)
         if "error" in fact:
             return fact
-        public = public_config(fact["parsed"])
-        # Which tables and keys there are is no secret, and a remedy must know it.
-        return {
-            "path": self.config_path,
-            "exists": True,
-            "lines": fact["lines"],
-            "parsed": {"runners": public["runners"]},
-            **public,
-        }
+        return {**without_data(fact), **public_config(fact["parsed"])}
 
     def access(self) -> Fact:
         """What the runner user can read and write, asked as that user."""

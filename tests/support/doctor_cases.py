@@ -99,7 +99,6 @@ def runner(**docker: Any) -> Changes:
         lines["[runners[0].feature_flags]"] = 8
     return {
         "runner config runners": [section],
-        "runner config parsed": {"runners": [section]},
         "runner config lines": lines,
     }
 
@@ -467,8 +466,12 @@ CASES: dict[str, list[Changes]] = {
     ],
     "prune.timer": [{"prune": {"timers": [], "crontabs": []}}],
     "image.short_names": [
-        {"registries search": []},
-        {"registries search": [], "podman version": "3.4.4"},
+        {"registries search": [], "registries dropin exists": False, "registries dropin lines": {}},
+        {
+            "registries search": [],
+            "registries dropin lines": {"[registry]": 0, "[registry[0]]": 1, "registry[0].prefix": 2},
+            "podman version": "3.4.4",
+        },
     ],
     "probe.container": [
         {"probe": {"kind": "container", "image": "0123456789ab", "ok": False, "output": ["Error: crun: x"]}},
@@ -535,7 +538,6 @@ CASES: dict[str, list[Changes]] = {
         {
             **runner(),
             "runner config runners 0 docker host": DELETE,
-            "runner config parsed runners 0 docker": {},
             "runner config lines runners[0].docker.host": DELETE,
         },
     ],

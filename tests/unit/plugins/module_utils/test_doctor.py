@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import (
     SEVERITIES,
     Check,
@@ -24,6 +25,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
     version,
 )
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor_checks import CHECKS
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._host_facts import toml_lines
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -371,7 +373,11 @@ def test_need_says_why(facts):
 
 # --- commands that edit TOML files ---
 
-FILE = {"path": "/home/gitlab-runner/.config/containers/storage.conf", "exists": True, "parsed": {}, "lines": {}}
+FILE = {"path": "/home/gitlab-runner/.config/containers/storage.conf", "exists": True, "lines": {}}
+
+
+def fact_of(path: Path) -> dict:
+    return {"path": str(path), "exists": True, "lines": toml_lines(_toml.parse(path.read_text()))}
 
 
 @pytest.fixture
@@ -407,6 +413,7 @@ options.size = "1G"
         ([("storage", "graphroot", None)], [("storage", "graphroot", None)]),
         ([("storage", "runroot", '"/run/x"')], [("storage", "runroot", "/run/x")]),
         ([("", "top", "2")], [("top", 2)]),
+        ([("storage", "runroot", '"/a&b|c\\\\d"')], [("storage", "runroot", "/a&b|c\\d")]),
         ([("", "other", "2")], [("other", 2)]),
         ([("engine", "a", "1"), ("engine", "b", "2")], [("engine", "a", 1), ("engine", "b", 2)]),
         ([("runners[0].docker", "image", '"b"')], [("runners", 0, "docker", "image", "b")]),
@@ -415,14 +422,11 @@ options.size = "1G"
     ],
     ids=str,
 )
-def test_edit(host, tmp_path, monkeypatch, changes, expected):
+def test_edit(host, tmp_path, changes, expected):
     tomllib = pytest.importorskip("tomllib")
-    from ansible_collections.rootless.gitlab_runner.plugins.module_utils._host_facts import toml_lines
-
     path = tmp_path / "file.toml"
     path.write_text(TOML)
-    fact = {"path": str(path), "exists": True, "parsed": tomllib.loads(TOML), "lines": toml_lines(TOML)}
-    for command in host.edit(fact, *changes):
+    for command in host.edit(fact_of(path), *changes):
         subprocess.run(["bash", "-c", command], check=True, stdout=subprocess.DEVNULL)
     document = tomllib.loads(path.read_text())
     for *place, value in expected:
@@ -433,11 +437,76 @@ def test_edit(host, tmp_path, monkeypatch, changes, expected):
     assert "# comment" in path.read_text() or "driver" in str(changes)
 
 
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        ("x = 1", [("engine", "a", "1")], {"x": 1, "engine": {"a": 1}}),
+        ("[engine]", [("engine", "a", "1")], {"engine": {"a": 1}}),
+        ("[engine]\nb = 1", [("engine", "b", "2")], {"engine": {"b": 2}}),
+        ("", [("", "a", "1")], {"a": 1}),
+        ("# only a comment", [("", "a", "1")], {"a": 1}),
+        ("", [("engine", "a", "1"), ("", "b", "2")], {"engine": {"a": 1}, "b": 2}),
+        ("[engine]\n", [("", "a", "1")], {"engine": {}, "a": 1}),
+        ("[engine.x]\n", [("engine", "a", "1")], {"engine": {"x": {}, "a": 1}}),
+        ("[engine]\n", [("engine", "a", r'"\\"')], {"engine": {"a": "\\"}}),
+        (
+            "[[runners]]\n[[runners]]\nlimit = 1\n",
+            [("runners[1].docker", "a", "1"), ("runners[1].docker", "b", "2")],
+            {"runners": [{}, {"limit": 1, "docker": {"a": 1, "b": 2}}]},
+        ),
+        (
+            "[[runners]]\n[[runners.docker.services]]\nname = 'x'\n[runners.cache]\n",
+            [("runners[0].docker", "a", "1"), ("runners[0].docker", "b", "2")],
+            {"runners": [{"cache": {}, "docker": {"a": 1, "b": 2, "services": [{"name": "x"}]}}]},
+        ),
+        (
+            "[[runners]]\nx = [\n]\n[[runners]]\nx = []\n",
+            [("runners[1]", "x", "[1]")],
+            {"runners": [{"x": []}, {"x": [1]}]},
+        ),
+    ],
+    ids=str,
+)
+def test_edit_of_files_of_all_forms(host, tmp_path, text, changes, expected):
+    tomllib = pytest.importorskip("tomllib")
+    path = tmp_path / "file.toml"
+    path.write_text(text)
+    for command in host.edit(fact_of(path), *changes):
+        subprocess.run(["bash", "-c", command], check=True, stdout=subprocess.DEVNULL)
+    assert tomllib.loads(path.read_text()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("engine.x = 1\n", ("engine", "a", "1")),
+        ("engine.x = 1\n", ("engine", "x", "2")),
+        ("engine.x = 1\n", ("engine", "x", None)),
+        ("engine = {x = 1}\n", ("engine", "a", "1")),
+        ("engine = {x = 1}\n", ("engine", "x", None)),
+        ("engine = {x = 1}\n", ("engine.deep", "a", "1")),
+        ("engine = 1\n", ("engine", "a", "1")),
+        ("[[engine]]\n", ("engine", "a", "1")),
+        ("[ 'engine' ]\n", ("engine", "a", "1")),
+        ('[engine]\n"\\u0061" = 1\n', ("engine", "a", "2")),
+        ("[storage]\noptions.size = '1G'\n", ("storage.options", "size", None)),
+        ("[storage]\noptions = {size = '1G'}\n", ("storage.options.overlay", "size", "1")),
+        ("runners = [{name = 'a'}]\n", ("runners[0].docker", "host", "1")),
+        ("[[runners]]\ndocker.image = 'a'\n", ("runners[0].docker", "host", "1")),
+        ("[[runners]]\nfeature_flags = {A = true}\n", ("runners[0].feature_flags", "B", "true")),
+    ],
+    ids=str,
+)
+def test_edit_of_a_table_without_a_header_of_its_own_opens_an_editor(host, tmp_path, text, change):
+    path = tmp_path / "file.toml"
+    path.write_text(text)
+    (command,) = host.edit(fact_of(path), change)
+    assert command.startswith(f"${{EDITOR:-vi}} {path}  # ")
+
+
 def test_edits_can_be_run_one_after_another_in_any_order(host, tmp_path):
     """Each remedy is made from the facts of one pass: what one of them changes must not mislead the next."""
     tomllib = pytest.importorskip("tomllib")
-    from ansible_collections.rootless.gitlab_runner.plugins.module_utils._host_facts import toml_lines
-
     changes = [
         ("storage", "driver", '"overlay"'),
         ("storage", "graphroot", None),
@@ -447,8 +516,8 @@ def test_edits_can_be_run_one_after_another_in_any_order(host, tmp_path):
         ("", "top", "2"),
     ]
     path = tmp_path / "file.toml"
-    fact = {"path": str(path), "exists": True, "parsed": tomllib.loads(TOML), "lines": toml_lines(TOML)}
-    commands = [host.edit(fact, change) for change in changes]
+    path.write_text(TOML)
+    commands = [host.edit(fact_of(path), change) for change in changes]
     for order in itertools.islice(itertools.permutations(commands), 0, None, 60):
         path.write_text(TOML)
         for command in itertools.chain(*order):
@@ -490,10 +559,11 @@ def test_the_environment_of_the_runner_keeps_its_other_variables():
 
 
 def test_edit_of_a_value_over_several_lines_opens_an_editor(host):
-    fact = {**FILE, "parsed": {"storage": {"x": ["a"]}}, "lines": {"[storage]": 1}}
-    (command,) = host.edit(fact, ("storage", "x", "[]"))
-    assert command.startswith(
-        "runuser -u gitlab-runner -- ${EDITOR:-vi} /home/gitlab-runner/.config/containers/storage.conf  # set x = []"
+    fact = {**FILE, "lines": {"[storage]": 1, "storage.x": 0, "y": 5}}
+    (command,) = host.edit(fact, ("storage", "x", "[]"), ("", "y", None))
+    assert command == (
+        "runuser -u gitlab-runner -- ${EDITOR:-vi} /home/gitlab-runner/.config/containers/storage.conf  "
+        "# set x = [] in [storage]; remove y"
     )
 
 

@@ -16,6 +16,7 @@ import threading
 
 import pytest
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _host_facts as host_facts
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import run
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor_checks import CHECKS
 from hypothesis import given, settings
@@ -124,7 +125,7 @@ host = "x"
 
 
 def test_toml_lines():
-    lines = host_facts.toml_lines(TOML)
+    lines = host_facts.toml_lines(_toml.parse(TOML))
     assert {
         key: lines[key] for key in ("concurrent", "session_server.listen_address", "runners[0].name", "[runners[1]]")
     } == {
@@ -135,36 +136,50 @@ def test_toml_lines():
     }
     assert lines["runners[0].docker.after"] == 16
     assert lines["runners[1].docker.host"] == 24
-    assert lines["runners[0].docker.quoted key"] == 11
     assert lines["runners[0].docker.services[1].name"] == 20
     assert lines["runners[1].docker.services[0].name"] == 26
-    assert "runners[0].docker.volumes" not in lines and not any("not" in key or key.endswith(".key") for key in lines)
+    # What is there, but on no line of its own.
+    assert {key for key, line in lines.items() if not line} == {
+        "runners[0].docker.quoted key",
+        "runners[0].docker.volumes",
+        "runners[0].text",
+        "[runners]",
+        "[runners[0].docker.services]",
+        "[runners[1].docker.services]",
+    }
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="[].\"'=# \nabc{}1", max_size=200))
 def test_toml_lines_takes_anything(text):
-    lines = host_facts.toml_lines(text)
-    assert all(1 <= number <= len(text.splitlines()) for number in lines.values())
+    try:
+        document = _toml.parse(text)
+    except _toml.TomlError:
+        return
+    assert all(0 <= number <= text.count("\n") + 1 for number in host_facts.toml_lines(document).values())
 
 
-@pytest.mark.parametrize("missing", [(), ("tomllib",), ("tomllib", "tomlkit", "tomli")])
-def test_parse_toml_with_what_there_is(monkeypatch, missing):
-    real = host_facts.importlib.import_module
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a = [\n['x']\n]\nb = 1\n", {"a": 0, "b": 4}),
+        ("# it's ''' here\na = 1\n", {"a": 2}),
+        ("a.b = 1\nc = {d = 1}\n", {"[a]": 0, "a.b": 0, "[c]": 0, "c": 2, "c.d": 0}),
+    ],
+)
+def test_a_file_is_read_without_a_library(tmp_path, text, lines):
+    path = tmp_path / "file.toml"
+    path.write_text(text)
+    assert host_facts.toml_file(str(path))["lines"] == lines
 
-    def fake(name):
-        if name in missing:
-            raise ImportError(name)
-        return real(name)
 
-    monkeypatch.setattr(host_facts.importlib, "import_module", fake)
-    if len(missing) == 3:
-        with pytest.raises(host_facts.HostError, match="python3-tomlkit"):
-            host_facts.parse_toml("a = 1")
-    else:
-        assert host_facts.parse_toml("a = 1\nb = 2024-01-01")["a"] == 1
-        with pytest.raises(host_facts.HostError, match="is not valid TOML"):
-            host_facts.parse_toml("a = = 1")
+def test_a_file_with_dates_can_be_a_result(tmp_path):
+    path = tmp_path / "file.toml"
+    path.write_text("a = 2024-01-01\n[b]\nc = [07:00:00]\n")
+    assert json.loads(json.dumps(host_facts.toml_file(str(path))["parsed"])) == {
+        "a": "2024-01-01",
+        "b": {"c": ["07:00:00"]},
+    }
 
 
 SECRET_CONFIG = {
@@ -200,6 +215,11 @@ def test_public_config_keeps_secrets_on_the_host():
     assert public["runners"][0]["environment"] == ["PASSWORD", "FF_NETWORK_PER_BUILD=1", "GIT_SSL_NO_VERIFY=true"]
     assert public["runners"][0]["docker"]["services"] == ["redis"]
     assert public["listen"] == [":9252"] and public["concurrent"] == 3
+
+
+@pytest.mark.parametrize("environment", ["DB_PASSWORD=hunter2", 5, {"DB_PASSWORD": "hunter2"}, None])
+def test_public_config_with_an_environment_that_is_no_list(environment):
+    assert host_facts.public_config({"runners": [{"environment": environment}]})["runners"][0]["environment"] == []
 
 
 @pytest.mark.parametrize("parsed", [{}, {"runners": 1}, {"runners": ["x"]}, {"session_server": 3}])
@@ -323,6 +343,15 @@ def test_where_the_store_is(gatherer, tmp_path, conf, expected):
     store = gatherer.store()
     assert store["graph_root"] == expected.format(home=tmp_path, uid=os.geteuid())
     assert store["exists"] is False
+
+
+def test_the_environment_of_containers_stays_on_the_host(gatherer, tmp_path):
+    path = tmp_path / ".config/containers/containers.conf"
+    path.parent.mkdir(parents=True)
+    path.write_text('[containers]\nenv = ["DB_PASSWORD=hunter2"]\n[engine]\nenv = ["X=hunter2"]\nretry = 1\n')
+    fact = gatherer.containers_conf()
+    assert "hunter2" not in json.dumps(fact)
+    assert fact["merged"]["engine"]["retry"] == 1 and fact["own"]["lines"]["engine.retry"] == 5
 
 
 def test_podman_is_not_asked_where_there_is_no_store(gatherer, monkeypatch, tmp_path):
