@@ -14,9 +14,9 @@ from __future__ import annotations
 import difflib
 import re
 from fractions import Fraction
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import REDACTED, digest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import REDACTED, digest, secret_spans
 
 HEADER = "# Managed by Ansible (rootless.gitlab_runner.systemd_dropin)"
 
@@ -492,87 +492,70 @@ def _edit(before: str, sections: Sections) -> str:
 
 # --- secrets ------------------------------------------------------------------
 
-_SECRET_NAME = re.compile(
-    r"token|secret|passw|passphrase|_pwd|credential|(api|private|access)_?key|auth", re.IGNORECASE
-)
-_ASSIGNMENT_WITH_SECRETS = re.compile(
-    r"^(?P<start>[ \t]*[#;]*[ \t]*(?P<directive>Environment|SetCredential(?:Encrypted)?)[ \t]*=)"
-    # Up to the end of the line and of those that a backslash joins with it, comments in between included.
-    r"(?P<value>(?:\\\r?\n(?:[ \t]*[#;][^\n]*\n)*|[^\n])*)",
-    re.MULTILINE,
+# One line of text, and those that a backslash joins with it, comments in between included. Names in capitals
+# are those of environment variables.
+_TEXT_LINE = re.compile(
+    rf"(?<![^\r\n])(?P<start>[ \t]*[#;]*[ \t]*(?:(?P<directive>[A-Z][A-Za-z0-9-]*[a-z][A-Za-z0-9-]*)[ \t]*=)?)"
+    rf"(?P<value>(?:\\(?:{_LINE_END.pattern})(?:[ \t]*[#;][^\r\n]*(?:{_LINE_END.pattern}))*|[^\r\n])*)"
 )
 _VARIABLE = re.compile(
-    r"""(?P<start>"(?P<name1>\w+)=)(?P<value1>(?:\\.|[^"\\])*)
-    |(?P<start2>'(?P<name2>\w+)=)(?P<value2>(?:\\.|[^'\\])*)
-    |(?<!\S)(?P<start3>(?P<name3>\w+)=)(?P<value3>(?:\\.|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s"'\\])*)""",
+    r"""(?:"(?P<name1>\w+)=(?P<value1>(?:\\.|[^"\\])*)
+    |'(?P<name2>\w+)=(?P<value2>(?:\\.|[^'\\])*)
+    |(?<!\S)(?P<name3>\w+)=(?P<value3>(?:\\.|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s"'\\])*))""",
     re.DOTALL | re.VERBOSE,
 )
-_URL_PASSWORD = re.compile(r"(?P<start>\w+://[^/\s:@\"']*:)(?P<value>[^@\s/\"']+)(?=@)")
-
-Replace = Callable[[str], str]
 
 
-def redactor(key: bytes) -> Replace:
-    """A function that replaces a secret by a text that only tells whether the secret is the same."""
+def redact(text: str, digest_key: bytes) -> str:
+    """The text of a unit file without secrets, each of which a digest stands for, as in C(redact_value).
 
-    def replace(secret: str) -> str:
-        return f"{REDACTED} {digest(secret, key)}"
-
-    return replace
-
-
-def redact(text: str, replace: Replace) -> str:
-    """The text of a unit file without secrets.
-
-    Secret are the values of environment variables whose name says so, the values of C(SetCredential=), and
-    passwords in URLs; in comments too.
+    In comments too.
     """
 
-    def value_of_assignment(match: re.Match[str]) -> str:
-        return match.group("start") + redact_value(match.group("directive"), match.group("value"), replace)
+    def redact_line(match: re.Match[str]) -> str:
+        return match.group("start") + redact_value(match.group("directive") or "", match.group("value"), digest_key)
 
-    return redact_value("", _ASSIGNMENT_WITH_SECRETS.sub(value_of_assignment, text), replace)
-
-
-def redact_value(directive: str, value: str, replace: Replace) -> str:
-    """The value of one directive without secrets."""
-    if directive.startswith("SetCredential"):
-        name, separator, secret = value.partition(":")
-        value = name + separator + (replace(secret) if secret else "")
-    elif directive == "Environment":
-        value = redact_variables(value, replace)
-    return _URL_PASSWORD.sub(lambda match: match.group("start") + replace(match.group("value")), value)
+    return _TEXT_LINE.sub(redact_line, text)
 
 
-def redact_variables(text: str, replace: Replace) -> str:
-    """The text without the values in C(NAME=value) where the name looks like a secret's."""
+def redact_value(directive: str, value: str, digest_key: bytes) -> str:
+    """The value of a directive, or with the directive "" any text, without secrets.
 
-    def variable(match: re.Match[str]) -> str:
-        start, name, value = next(
-            found
-            for found in (
-                match.group("start", "name1", "value1"),
-                match.group("start2", "name2", "value2"),
-                match.group("start3", "name3", "value3"),
-            )
-            if found[0] is not None
-        )
-        if not value or not _SECRET_NAME.search(name):
-            return match.group(0)
-        return start + replace(value)
-
-    return _VARIABLE.sub(variable, text)
+    The digest only tells whether two secrets are the same; its key has to be random and short-lived.
+    """
+    parts = []
+    place = 0
+    for start, end in _secret_spans(directive, value):
+        parts.append(f"{value[place:start]}{REDACTED} {digest(value[start:end], digest_key)}")
+        place = end
+    return "".join(parts) + value[place:]
 
 
 def secrets(sections: Sections) -> list[str]:
     """The secrets in the wanted directives."""
-    found: list[str] = []
+    return [
+        value[start:end]
+        for assignments in sections.values()
+        for directive, value in assignments
+        for start, end in _secret_spans(directive, value)
+    ]
 
-    def collect(secret: str) -> str:
-        found.append(secret)
-        return ""
 
-    for assignments in sections.values():
-        for directive, value in assignments:
-            redact_value(directive, value, collect)
-    return found
+def _secret_spans(directive: str, value: str) -> list[tuple[int, int]]:
+    if directive.startswith("SetCredential"):
+        start = value.find(":") + 1
+        return [(start, len(value))] if value[start:] else []
+    # Other directives for credentials hold paths and names. The blank before the value lets it be a line of words,
+    # of which the first can be an assignment: by itself it would be one assignment up to its end.
+    key = "" if "Credential" in directive else directive
+    spans = [(max(start - 1, 0), end - 1) for start, end in secret_spans(" " + value, key)]
+    for match in _VARIABLE.finditer(value):
+        number = next(number for number in "123" if match.group("name" + number))
+        if match.group("value" + number) and secret_spans(match.group("name" + number) + "=x"):
+            spans.append(match.span("value" + number))
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start < joined[-1][1]:
+            start, end = joined[-1][0], max(end, joined.pop()[1])
+        joined.append((start, end))
+    return joined

@@ -27,9 +27,9 @@ author:
 attributes:
   diff_mode:
     details:
-      - Values of environment variables whose name looks like that of a secret, values of C(SetCredential=)
-        and passwords in URLs are replaced by C(VALUE_REDACTED) and a short keyed digest, so that a change
-        of a secret shows but its value does not.
+      - Values of environment variables whose name looks like that of a secret, values of C(SetCredential=),
+        passwords in URLs, and what looks like a token are replaced by C(VALUE_REDACTED) and a short keyed
+        digest, so that a change of a secret shows but its value does not.
 options:
   unit:
     description:
@@ -164,6 +164,17 @@ daemon_reload_required:
   returned: success
   type: bool
   sample: true
+diff:
+  description: The text before and after, with secrets redacted.
+  returned: in diff mode
+  type: dict
+  contains:
+    before:
+      description: The text before.
+      type: str
+    after:
+      description: The text after.
+      type: str
 validation_skipped:
   description: Why the drop-in was not checked although O(validate=true).
   returned: when the check was needed and could not be made
@@ -201,12 +212,12 @@ class Failure(Exception):
 class Validator:
     """Checks a unit together with a new drop-in by C(systemd-analyze verify)."""
 
-    def __init__(self, module: SecretModule, path: str, replace: _dropin.Replace) -> None:
+    def __init__(self, module: SecretModule, path: str, digest_key: bytes) -> None:
         self.module = module
         self.unit: str = module.params["unit"]
         self.scope = "--user" if module.params["scope"] == "user" else "--system"
         self.path = path
-        self.replace = replace
+        self.digest_key = digest_key
         self.skipped: Optional[str] = None
 
     def check(self, content: bytes) -> None:
@@ -236,7 +247,7 @@ class Validator:
         if self.skipped is None:
             new = [line for line in complaints[1] if line not in complaints[0]]
             if new:
-                text = _dropin.redact_variables(" ".join(new).replace(drop_in, self.path), self.replace)
+                text = _dropin.redact_value("", " ".join(new).replace(drop_in, self.path), self.digest_key)
                 raise Failure(f"systemd does not accept the new {self.path}, nothing was changed: {text}")
 
     def _fragment(self, program: str, scratch: str) -> Optional[str]:
@@ -303,16 +314,18 @@ def find_account(module: SecretModule) -> Optional[pwd.struct_passwd]:
 
 def run(module: SecretModule, result: dict[str, Any]) -> None:
     params = module.params
-    replace = _dropin.redactor(os.urandom(16))
+    digest_key = os.urandom(16)
     kind = _dropin.unit_type(params["unit"])
     wanted = None
-    # Here it is known exactly which parts of which values are secret.
     sections, params["sections"] = params["sections"], None
     if params["state"] == "present":
         wanted = _dropin.normalize(sections or {}, kind)
-        module.no_log_values = {secret for secret in _dropin.secrets(wanted) if len(secret) > 5}
+        # What stands in a unit file is known better than by names: LoadCredential= has a path.
+        module.no_log_values = set()
+        module.hide(params)
+        module.no_log_values |= {secret for secret in _dropin.secrets(wanted) if len(secret) > 5}
         params["sections"] = {
-            section: [f"{name}={_dropin.redact_value(name, value, replace)}" for name, value in assignments]
+            section: [{name: _dropin.redact_value(name, value, digest_key)} for name, value in assignments]
             for section, assignments in wanted.items()
         }
 
@@ -323,7 +336,7 @@ def run(module: SecretModule, result: dict[str, Any]) -> None:
     directory = os.path.join(directory, params["unit"] + ".d")
     path = os.path.join(directory, _dropin.file_name(params["name"]))
     result["path"] = path
-    validator = Validator(module, path, replace)
+    validator = Validator(module, path, digest_key)
 
     def compute(before: Optional[bytes]) -> Optional[bytes]:
         result["daemon_reload_required"] = before is not None
@@ -345,13 +358,12 @@ def run(module: SecretModule, result: dict[str, Any]) -> None:
             module,
             path,
             compute,
-            redact=lambda text: _dropin.redact(text, replace),
+            redact=lambda text: _dropin.redact(text, digest_key),
             backup=params["backup"],
             create_parents=True,
         )
-        result.update(changed=edited["changed"], diff=edited["diff"])
-        if edited.get("backup_file"):
-            result["backup_file"] = edited["backup_file"]
+        result["changed"] = edited["changed"]
+        result.update({key: edited[key] for key in ("diff", "backup_file") if edited.get(key)})
         if validator.skipped:
             result["validation_skipped"] = validator.skipped
         if wanted is None and os.path.isdir(directory):

@@ -142,6 +142,40 @@ def test_secrets_are_nowhere_in_the_result(run_module, directory):
     assert result["diff"]["before"] != result["diff"]["after"]
 
 
+@pytest.mark.parametrize("diff", [True, False])
+def test_all_that_looks_like_a_secret_is_hidden(run_module, directory, monkeypatch, diff):
+    arguments_in_result = []
+    returned = systemd_dropin.SecretModule._return_formatted
+
+    def watched(self, kwargs):
+        returned(self, kwargs)
+        arguments_in_result.append(self.params["sections"])
+
+    monkeypatch.setattr(systemd_dropin.SecretModule, "_return_formatted", watched)
+    service = {
+        "Environment": ["DB_PASS=hunter2x", "B=1 'SIGN_KEY=two words'"],
+        "ExecStart": "/usr/bin/x --token glrt-abcdefghijklmnop",
+        "LoadCredential": "token:/etc/credentials",
+        "PrivateTmp": True,
+    }
+    result = run_module(systemd_dropin, arguments(sections={"Service": service}), diff=diff)
+    everything = str(result) + str(arguments_in_result)
+    assert result["changed"]
+    for secret in ("hunter2x", "two words", "glrt-abc"):
+        assert secret not in everything
+    assert {"PrivateTmp": "yes"} in arguments_in_result[0]["Service"]
+    assert ("diff" in result) == diff
+    if diff:
+        assert "LoadCredential=token:/etc/credentials\nPrivateTmp=yes" in result["diff"]["after"]
+
+
+def test_an_error_tells_no_secret(run_module, directory):
+    directory.mkdir()
+    (directory / "override.conf").write_text("User=me\n")
+    sections = {"Service": {"Environment": "DB_PASS=hunter2x"}}
+    assert "hunter2x" not in str(run_module(systemd_dropin, arguments(sections=sections)))
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
