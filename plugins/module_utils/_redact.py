@@ -29,19 +29,31 @@ _SECRET_NAME = re.compile(
     r"token|passw|passphrase|secret|credential|private|auth(?!or)|api.?key|access.?key|(?:^|[-_])(?:key|pass|pat|dsn)$",
     re.IGNORECASE,
 )
-_ASSIGNMENT = re.compile(r"(?<![\w-])([A-Za-z_][\w-]*)=(\"[^\"]*\"|'[^']*'|[^\s\"';&|]+)")
+# A word of a shell, of which parts can be in quotes.
+_WORD = r"(?:\"[^\"]*\"|'[^']*'|[^\s\"';&|])+"
+_ASSIGNMENT = re.compile(r"(?<![\w-])([A-Za-z_][\w-]*)=")
+_ASSIGNED = re.compile(_WORD)
+# What follows an assignment that begins behind a quotation mark, up to the next one.
+_QUOTED = {'"': re.compile(r"(?:[^\"\\\n]|\\.)+(?=\")"), "'": re.compile(r"[^'\n]+(?=')")}
 _WHOLE_ASSIGNMENT = re.compile(r"([A-Za-z_][\w-]*)=(.+)", re.DOTALL)
 _LOOKS_SECRET = re.compile(
     r"gl[a-z]{2,6}-[\w.-]{8,}|GR1348941[\w-]{8,}|AKIA[0-9A-Z]{16}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
-    r"|(?<=--password[ =])[^\s\"';&|]+|(?<=--token[ =])[^\s\"';&|]+",
+    rf"|(?<=--password[ =]){_WORD}|(?<=--token[ =]){_WORD}",
     re.DOTALL,
 )
-# A reference to an environment variable tells nothing.
-_REFERENCE = re.compile(r"[\"']?\$(?:\w+|\{\w+\}|\{\{.*\}\})[\"']?\Z", re.DOTALL)
-# What looks like "key = value" in a comment.
-_COMMENTED = re.compile(r"([A-Za-z0-9_-]+)[\"']?[ \t]*[=:][ \t]*(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,#]+)")
+# A reference to an environment variable tells nothing. Without braces, only capital letters are one: other text that
+# begins so may well be a password.
+_REFERENCE = re.compile(r"[\"']?\$(?:[A-Z_][A-Z0-9_]*|\{\w+\}|\{\{.*\}\})[\"']?\Z", re.DOTALL)
+# What looks like "key = value" in a comment: a string, an array, one word (a=b), or the rest of the line.
+_COMMENTED = re.compile(r"(?<![\w-])([\w-]+)[\"']?[ \t]*[=:][ \t]*")
+_COMMENTED_VALUE = re.compile(
+    r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|\[[^\]\n]*\]"
+    r"|(?<=[=:])[^\s,#]*[^\s,#\"'\])}]|(?<=[ \t])[^\s#]\S*(?:[ \t]+[^\s#]\S*)*"
+)
+# Lines of a comment that follow each other: a private key has several.
+_COMMENTS = re.compile(r"#[^\n]*(?:\n[ \t]*#[^\n]*)*")
 
 Span = tuple[int, int]
 
@@ -58,39 +70,51 @@ def secret_spans(text: str, key: str = "") -> list[Span]:
     if is_secret_key(key):
         return [(0, len(text))]
     whole = _WHOLE_ASSIGNMENT.fullmatch(text)
-    if whole and "\n" not in text and _SECRET_NAME.search(whole.group(1)):
+    if whole and ("\n" not in text or key.lower() == "environment") and _SECRET_NAME.search(whole.group(1)):
         return [] if _REFERENCE.match(whole.group(2)) else [whole.span(2)]
-    spans = [
-        match.span(2)
-        for match in _ASSIGNMENT.finditer(text)
-        if _SECRET_NAME.search(match.group(1)) and not _REFERENCE.match(match.group(2))
-    ]
-    spans += [match.span() for match in _LOOKS_SECRET.finditer(text)]
-    return _joined(spans)
+    return _joined([*_assigned(text), *(match.span() for match in _LOOKS_SECRET.finditer(text))])
+
+
+def value_key(name: Any) -> str:
+    """The key that a C(value) counts as beside this C(name): {name: DB_PASSWORD, value: ...} is an assignment."""
+    return "password" if isinstance(name, str) and _SECRET_NAME.search(name) else "value"
+
+
+def nearest_keys(table: dict[Any, Any]) -> Iterator[tuple[Any, Any, str]]:
+    """The keys and values of a table, each with the key that tells whether the value is secret."""
+    for key, value in table.items():
+        yield key, value, value_key(table.get("name")) if key == "value" else str(key)
+
+
+def is_secret_number(value: Any, key: str) -> bool:
+    """Whether a value is a number under the key of a secret: digits do not have to be quoted."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and is_secret_key(key)
 
 
 def secrets_in(data: Any, key: str = "") -> Iterator[str]:
-    """All secret strings and parts of strings in nested data."""
+    """All secret strings, parts of strings, and numbers (as strings) in nested data."""
     if isinstance(data, dict):
-        for name, value in data.items():
-            yield from secrets_in(value, str(name))
+        for _name, value, nearest in nearest_keys(data):
+            yield from secrets_in(value, nearest)
     elif isinstance(data, (list, tuple)):
         for value in data:
             yield from secrets_in(value, key)
     elif isinstance(data, str):
         for start, end in secret_spans(data, key):
             yield data[start:end]
+    elif is_secret_number(data, key):
+        yield str(data)
 
 
 def redact_data(data: Any, key: str = "") -> Any:
     """Nested data with VALUE_REDACTED in place of each secret."""
     if isinstance(data, dict):
-        return {name: redact_data(value, str(name)) for name, value in data.items()}
+        return {name: redact_data(value, nearest) for name, value, nearest in nearest_keys(data)}
     if isinstance(data, (list, tuple)):
         return [redact_data(value, key) for value in data]
     if isinstance(data, str):
         return redact_string(data, key)
-    return data
+    return REDACTED if is_secret_number(data, key) else data
 
 
 def redact_string(text: str, key: str = "", digest_key: Optional[bytes] = None) -> str:
@@ -110,13 +134,12 @@ def redact_text(text: str, digest_key: bytes) -> str:
         return _redact_comment(text, digest_key)
     parts = []
     place = 0
-    for key, value in _strings(document):
-        spans = secret_spans(value.data, key)
+    for key, value in _scalars(document):
+        source = text[value.start : value.end]
+        data = value.data if isinstance(value.data, str) else source
+        redacted = redact_string(data, key, digest_key)
         parts.append(_redact_comments(text[place : value.start], digest_key))
-        if spans:
-            parts.append(_toml.format_string(_replace(value.data, spans, digest_key), value.quotes))
-        else:
-            parts.append(text[value.start : value.end])
+        parts.append(source if redacted == data else _toml.format_string(redacted, value.quotes or '"'))
         place = value.end
     parts.append(_redact_comments(text[place:], digest_key))
     return "".join(parts)
@@ -139,40 +162,56 @@ def _replace(text: str, spans: list[Span], digest_key: Optional[bytes]) -> str:
 
 
 def _redact_comments(text: str, digest_key: bytes) -> str:
-    """Text between two string values: keys, other values and comments. Only comments can hold a secret."""
-    if "#" not in text:
-        return text
-    start = text.index("#")
-    return text[:start] + _redact_comment(text[start:], digest_key)
+    """Text between two scalars: keys, other values and comments. Only comments can hold a secret."""
+    return _COMMENTS.sub(lambda match: _redact_comment(match[0], digest_key), text)
 
 
 def _redact_comment(text: str, digest_key: bytes) -> str:
-    spans = [
-        match.span(2)
-        for match in _COMMENTED.finditer(text)
-        if is_secret_key(match.group(1)) or _SECRET_NAME.search(match.group(1))
-    ]
-    spans += [match.span() for match in _LOOKS_SECRET.finditer(text)]
-    return _replace(text, _joined(spans), digest_key)
+    return _replace(text, _joined([*_commented(text), *secret_spans(text)]), digest_key)
 
 
-def _strings(document: _toml.Document) -> Iterator[tuple[str, _toml.Value]]:
-    """All string values in the order of the text, each with the nearest key above it."""
+# A value is looked at only if its key is that of a secret; so the next key is found even if it is in a value.
+
+
+def _assigned(text: str) -> Iterator[Span]:
+    for name in _ASSIGNMENT.finditer(text):
+        if _SECRET_NAME.search(name[1]):
+            quoted = _QUOTED.get(text[name.start() - 1 : name.start()])
+            value = (quoted and quoted.match(text, name.end())) or _ASSIGNED.match(text, name.end())
+            if value and not _REFERENCE.match(value[0]):
+                yield value.span()
+
+
+def _commented(text: str) -> Iterator[Span]:
+    for key in _COMMENTED.finditer(text):
+        if is_secret_key(key[1]) or _SECRET_NAME.search(key[1]):
+            value = _COMMENTED_VALUE.match(text, key.end())
+            if value and not _REFERENCE.match(value[0]):
+                yield value.span()
+
+
+def _scalars(document: _toml.Document) -> Iterator[tuple[str, _toml.Value]]:
+    """All strings and secret numbers in the order of the text, each with the nearest key above it."""
     for section in document.sections:
-        for entry in section.entries:
-            yield from _strings_of(entry.keys[-1], entry.node)
+        yield from _scalars_of(section.entries)
 
 
-def _strings_of(key: str, node: Optional[_toml.Node]) -> Iterator[tuple[str, _toml.Value]]:
+def _scalars_of(entries: list[_toml.Entry]) -> Iterator[tuple[str, _toml.Value]]:
+    name = next((entry.node for entry in entries if entry.keys == ("name",)), None)
+    beside = value_key(name.data if isinstance(name, _toml.Value) else None)
+    for entry in entries:
+        yield from _scalars_in(entry.node, beside if entry.keys == ("value",) else entry.keys[-1])
+
+
+def _scalars_in(node: Optional[_toml.Node], key: str) -> Iterator[tuple[str, _toml.Value]]:
     if isinstance(node, _toml.Value):
         if node.items is not None:
             for item in node.items:
-                yield from _strings_of(key, item)
-        elif isinstance(node.data, str):
+                yield from _scalars_in(item, key)
+        elif isinstance(node.data, str) or is_secret_number(node.data, key):
             yield key, node
     elif isinstance(node, _toml.Table):
-        for entry in node.entries:
-            yield from _strings_of(entry.keys[-1], entry.node)
+        yield from _scalars_of(node.entries)
 
 
 def _joined(spans: list[Span]) -> list[Span]:
