@@ -34,7 +34,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Optional
 
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _redact, _toml
 
 # Seconds until a command counts as hanging, and until a search of the store or of the journal is given up.
 TIMEOUT = 8.0
@@ -67,7 +67,6 @@ DOCKER_KEYS = (
 )  # fmt: skip
 PUBLIC_ENVIRONMENT = ("FF_NETWORK_PER_BUILD", "GIT_SSL_NO_VERIFY", "DOCKER_HOST", "DOCKER_API_VERSION")
 PRUNES = r"podman.* prune|clear-docker-cache"
-TOKEN = re.compile(r"\b(gl[a-z]{1,6}-|GR1348941)[A-Za-z0-9_.\-]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 
 Fact = Any
 
@@ -76,13 +75,13 @@ class HostError(Exception):
     """A fact could not be gathered; the text says why."""
 
 
-def redact(value: Fact) -> Fact:
-    """Blot out in all strings of a fact what looks like a token of GitLab or a password in a URL."""
+def redact(value: Fact, key: str = "") -> Fact:
+    """A fact without the secrets in its strings. Numbers stay: under the key of a secret they say where it is."""
     if isinstance(value, str):
-        return TOKEN.sub("VALUE_REDACTED", value)
+        return _redact.redact_string(value, key)
     if isinstance(value, dict):
-        return {key: redact(item) for key, item in value.items()}
-    return [redact(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {name: redact(item, str(name)) for name, item in value.items()}
+    return [redact(item, key) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 # --- parsers ---

@@ -235,6 +235,9 @@ def test_public_config_takes_anything(parsed):
         "GR1348941abcdefgh",
         "glpat-abcdefghijk",
         "https://a:secretpass@host/x",
+        "https://:secretpass@host/x",
+        "podman login --password secretpass",
+        "DB_PASSWORD=secretpass",
     ],
 )
 def test_redact(text):
@@ -243,6 +246,10 @@ def test_redact(text):
 
 
 def test_redact_leaves_other_text():
+    assert host_facts.redact({"token": "hunter2", "lines": {"token": 4}}) == {
+        "token": "VALUE_REDACTED",
+        "lines": {"token": 4},
+    }
     assert host_facts.redact(["glibc-2.36", "gitlab-runner", 1, None]) == ["glibc-2.36", "gitlab-runner", 1, None]
 
 
