@@ -30,7 +30,8 @@ MAX_ATTEMPTS = 5
 # As many links as Linux follows.
 _MAX_LINKS = 40
 
-_DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW
+# macOS, which can be the controller that edits a values file, has no O_PATH.
+_DIRECTORY = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW
 
 Compute = Callable[[Optional[bytes]], Optional[bytes]]
 
@@ -132,14 +133,14 @@ class _Place:
 
         C(make) makes and opens a missing one, from its path, its name and the directory that it belongs in.
         """
-        self.directory = os.open("/", os.O_PATH | _DIRECTORY)
+        self.directory = os.open("/", _DIRECTORY)
         path = "/"
         for name in self.parent.split("/"):
             if name:
                 outer, path = self.directory, os.path.join(path, name)
                 self.directory = None
                 try:
-                    self.directory = os.open(name, os.O_PATH | _DIRECTORY, dir_fd=outer)
+                    self.directory = os.open(name, _DIRECTORY, dir_fd=outer)
                 except FileNotFoundError:
                     if make is None:
                         raise
