@@ -96,7 +96,11 @@ def parse_manifest(text: str) -> list[Object]:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         objects = [item for item in yaml.load_all(text, Loader=loader) if isinstance(item, dict)]
     except yaml.YAMLError as error:
-        raise HelmReleaseError(f"the manifest that the chart renders is not YAML: {error}") from None
+        # The text of the error has the line in it, which may hold anything.
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        reason = getattr(error, "problem", None) or getattr(error, "reason", "")
+        raise HelmReleaseError(f"the manifest that the chart renders is not YAML: {where}{reason}") from None
     return objects
 
 
@@ -184,14 +188,14 @@ def _without_data(item: Object, digest_key: bytes) -> Object:
 
 def _redacted(item: Any, digest_key: bytes, key: str = "") -> Any:
     if isinstance(item, dict):
-        # An environment variable has its name beside its value.
-        names = {"value": item["name"]} if isinstance(item.get("name"), str) else {}
-        return {name: _redacted(value, digest_key, names.get(name, str(name))) for name, value in item.items()}
+        return {name: _redacted(value, digest_key, nearest) for name, value, nearest in _redact.nearest_keys(item)}
     if isinstance(item, list):
         return [_redacted(value, digest_key, key) for value in item]
+    if _redact.is_secret_number(item, key):
+        item = str(item)
     if not isinstance(item, str) or item.startswith(_redact.REDACTED):
         return item
-    if "\n" in item:
+    if "\n" in item and not _redact.is_secret_key(key):
         return _redact.redact_text(item, digest_key)
     return _redact.redact_string(item, key, digest_key)
 
@@ -233,16 +237,15 @@ if yaml is not None:
 
 
 def secrets_in_values(values: Any, key: str = "") -> Iterator[str]:
-    """The secret strings in values, but not the names of Secrets, which C(secret: ...) usually are."""
+    """The secrets in values, as strings, but not the names of Secrets, which C(secret: ...) usually are."""
     if isinstance(values, dict):
-        for name, value in values.items():
-            yield from secrets_in_values(value, str(name))
+        for _name, value, nearest in _redact.nearest_keys(values):
+            yield from secrets_in_values(value, nearest)
     elif isinstance(values, list):
         for value in values:
             yield from secrets_in_values(value, key)
-    elif isinstance(values, str) and not key.lower().endswith("secret"):
-        for start, end in _redact.secret_spans(values, key):
-            yield values[start:end]
+    elif not key.lower().endswith("secret"):
+        yield from _redact.secrets_in(values, key)
 
 
 def contains(values: Any, wanted: Any) -> bool:

@@ -43,9 +43,9 @@ _LOOKS_SECRET = re.compile(
     rf"|(?<=--password[ =]){_WORD}|(?<=--token[ =]){_WORD}",
     re.DOTALL,
 )
-# A reference to an environment variable tells nothing. Without braces, only capital letters are one: other text that
-# begins so may well be a password.
-_REFERENCE = re.compile(r"[\"']?\$(?:[A-Z_][A-Z0-9_]*|\{\w+\}|\{\{.*\}\})[\"']?\Z", re.DOTALL)
+# A reference to an environment variable, or to a value by a template, tells nothing. Without braces, only capital
+# letters are one: other text that begins so may well be a password.
+_REFERENCE = re.compile(r"[\"']?(?:\$(?:[A-Z_][A-Z0-9_]*|\{\w+\}|\{\{.*\}\})|\{\{[^\"'`{}]*\}\})[\"']?\Z", re.DOTALL)
 # What looks like "key = value" in a comment: a string, an array, one word (a=b), or the rest of the line.
 _COMMENTED = re.compile(r"(?<![\w-])([\w-]+)[\"']?[ \t]*[=:][ \t]*")
 _COMMENTED_VALUE = re.compile(

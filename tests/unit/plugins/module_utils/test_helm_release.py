@@ -117,9 +117,14 @@ def test_runners_of_a_manifest() -> None:
     assert found["a"].environment == {"KUBERNETES_PRIVILEGED": "false"}
 
 
-def test_manifest_that_is_not_yaml() -> None:
+@pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
+def test_manifest_that_is_not_yaml(loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml, "CSafeLoader", getattr(yaml, loader), raising=False)
+    with pytest.raises(HelmReleaseError, match="not YAML: line 2: ") as error:
+        parse_manifest("a: [\ntoken: hidden: hidden\n")
+    assert "hidden" not in str(error.value)
     with pytest.raises(HelmReleaseError, match="not YAML"):
-        parse_manifest("a: [\n")
+        parse_manifest("a: \0\n")
 
 
 @pytest.mark.parametrize(
@@ -156,11 +161,14 @@ def test_shown_objects_have_no_secrets() -> None:
         {"kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "c2VjcmV0"}, "stringData": {"b": "secret-1"}},
         {"kind": "ConfigMap", "data": {"config.toml": '[[runners]]\n  token = "secret-2"\n', "password": "secret-3"}},
         {"kind": "Deployment", "env": [{"name": "API_TOKEN", "value": "secret-4"}, {"name": "CI", "value": "plain"}]},
+        {"kind": "Deployment", "env": [{"name": "DOCKER_AUTH_CONFIG", "value": "secret-5"}], "password": 12345678},
+        {"kind": "ConfigMap", "data": {"password": "secret-6\nsecret-7", "file": "x\nenv = ['A_TOKEN=secret-8']"}},
         None,
     ]
     text = show_objects(objects, b"key")
     assert "secret-" not in text and "c2VjcmV0" not in text
-    assert text.count("VALUE_REDACTED") == 5
+    assert "12345678" not in text
+    assert text.count("VALUE_REDACTED") == 9
     assert "plain" in text and "[[runners]]" in text
     assert text == show_objects(objects, b"key")
     assert text != show_objects(objects, b"another key")
@@ -171,8 +179,9 @@ def test_secrets_in_values() -> None:
         "runnerToken": "glrt-abcdefghijkl",
         "runners": {"secret": "gitlab-runner", "config": 'token = "glrt-mnopqrstuvwx"'},
         "list": [{"password": "p"}],
+        "envVars": [{"name": "DB_PASSWORD", "value": "hunter2y"}, {"name": "CLIENT_SECRET", "value": 12345678}],
     }
-    assert set(secrets_in_values(values)) == {"glrt-abcdefghijkl", "glrt-mnopqrstuvwx", "p"}
+    assert set(secrets_in_values(values)) == {"glrt-abcdefghijkl", "glrt-mnopqrstuvwx", "p", "hunter2y", "12345678"}
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,8 @@ def test_text_that_is_not_toml():
         ("token = '''hidden''' # why", "token = * # why"),
         ("token = 12345678hidden", "token = *"),
         ("token = $TOKEN", "token = $TOKEN"),
+        ('token = "{{ .Values.token }}"', 'token = "{{ .Values.token }}"'),
+        ("token = {{ `hidden` }}", "token = *"),
         ("a = 1", "a = 1"),
     ],
 )
