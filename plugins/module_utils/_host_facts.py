@@ -262,10 +262,19 @@ def has_capability(data: bytes, number: int) -> bool:
 # --- reading ---
 
 
+def open_file(path: str, flags: int) -> int:
+    """Open a regular file, as C(opener) of open(): a named pipe, which a user can put anywhere, would block for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
 def read(path: str, limit: int = 1_000_000) -> str:
     """The text of a file. Raises HostError."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with open(path, encoding="utf-8", errors="replace", opener=open_file) as stream:
             return stream.read(limit)
     except OSError as error:
         raise HostError(f"{path} cannot be read: {error.strerror}") from error
@@ -322,8 +331,11 @@ def guarded(function: Callable[..., Fact], *arguments: Any) -> Fact:
     """The fact, or why it could not be gathered."""
     try:
         return function(*arguments)
-    except (HostError, OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+    except (HostError, OSError, subprocess.SubprocessError) as error:
         return {"error": str(error) or type(error).__name__}
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # A host can hold anything; one odd file must not keep the other facts from being gathered.
+        return {"error": f"what was found could not be read ({type(error).__name__}: {error})"}
 
 
 class Account:
@@ -677,7 +689,7 @@ class Gatherer:
                 "resolv": parse_resolv(read_or("/etc/resolv.conf")),
                 "routes": guarded(lambda: parse_routes(read("/proc/net/route"))),
                 "cgroup": guarded(self.cgroup),
-                "storage_conf": self.storage_conf() if account else user,
+                "storage_conf": guarded(self.storage_conf) if account else user,
                 "containers_conf": guarded(self.containers_conf) if account else user,
                 "registries": guarded(self.registries) if account else user,
                 "session": guarded(self.session) if account else user,
@@ -881,6 +893,11 @@ class Gatherer:
         account = self._account()
         conf = self.storage_conf()
         table = conf.get("parsed", {}).get("storage", {})
+        if not isinstance(table, dict):
+            raise HostError(f"{conf['path']}: storage is no table")
+        for key in ("graphroot", "rootless_storage_path", "runroot"):
+            if not isinstance(table.get(key, ""), str):
+                raise HostError(f"{conf['path']}: storage.{key} is no string")
         graph_root = f"{account.home}/.local/share/containers/storage"
         run_root = f"{account.runtime_dir}/containers"
         system = not conf["path"].startswith(account.home)
@@ -1207,7 +1224,8 @@ class Gatherer:
         cache = {}
         for runner in config.get("runners", []):
             docker = runner.get("docker", {})
-            for path in [*([docker["cache_dir"]] if docker.get("cache_dir") else []), *_host_volumes(docker)]:
+            cache_dir = [str(docker["cache_dir"])] if docker.get("cache_dir") else []
+            for path in [*cache_dir, *_host_volumes(docker)]:
                 cache[path] = [entry for entry in (guarded(status, parent) for parent in _parents(path)) if entry]
         return {
             "system": system,
@@ -1312,9 +1330,12 @@ def _days_left(path: str) -> Fact:
     try:
         # The only function of the standard library that reads the dates of a certificate in a file.
         decode = ssl._ssl._test_decode_cert  # type: ignore[attr-defined] # pylint: disable=protected-access
-        decoded = decode(path)
+        with open(path, "rb", opener=open_file) as stream:
+            decoded = decode(f"/proc/self/fd/{stream.fileno()}")
     except (AttributeError, ssl.SSLError) as error:
         raise HostError(f"{path} is not a certificate: {error}") from error
+    except OSError as error:
+        raise HostError(f"{path} cannot be read: {error.strerror}") from error
     return int((ssl.cert_time_to_seconds(decoded["notAfter"]) - time.time()) // 86400)
 
 

@@ -19,7 +19,7 @@ description:
     command creates one.
   - It works on every host. Where there is no user, no Podman, no systemd or no right to look, that is a
     finding, or the check is skipped with the reason.
-  - Tokens and other secrets of C(config.toml) are not returned.
+  - Tokens and other secrets of C(config.toml) and C(containers.conf) are not returned.
 options:
   user:
     description: The runner user.

@@ -361,6 +361,62 @@ def test_the_environment_of_containers_stays_on_the_host(gatherer, tmp_path):
     assert fact["merged"]["engine"]["retry"] == 1 and fact["own"]["lines"]["engine.retry"] == 5
 
 
+@pytest.mark.parametrize(
+    ("conf", "reason"),
+    [
+        ("storage = 1", "storage is no table"),
+        ("[[storage]]", "storage is no table"),
+        ("[storage]\ngraphroot = 5", "storage.graphroot is no string"),
+        ("[storage]\nrunroot = [1]", "storage.runroot is no string"),
+        ("[storage]\nrootless_storage_path = true", "storage.rootless_storage_path is no string"),
+    ],
+)
+def test_a_storage_conf_with_odd_values(gatherer, tmp_path, conf, reason):
+    path = tmp_path / ".config/containers/storage.conf"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{conf}\n")
+    assert host_facts.guarded(gatherer.store) == {"error": f"{path}: {reason}"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[[runners]]\nenvironment = 5\n",
+        "[[runners]]\nexecutor = 'docker'\n[runners.docker]\ncache_dir = 5\nvolumes = 5\nservices = 5\n",
+        "[[runners]]\ndocker = 5\ntls-ca-file = 5\n",
+        "runners = 5\nconcurrent = 'x'\nlisten_address = 5\nsession_server = 5\n",
+    ],
+)
+def test_one_odd_file_does_not_keep_the_others_from_being_looked_at(tmp_path, config):
+    (tmp_path / "config.toml").write_text(config)
+    facts = host_facts.Gatherer(ME, str(tmp_path / "config.toml"), "no-such-service").facts()
+    run(CHECKS, facts)
+    assert "error" not in facts["runner"]["config"]
+    assert "error" not in facts["certificates"]
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, IndexError, KeyError, ValueError, OSError])
+def test_an_error_of_any_kind_is_a_reason(error):
+    def fail():
+        raise error("x")
+
+    assert "x" in host_facts.guarded(fail)["error"]
+
+
+@pytest.mark.parametrize("place", [".config/containers/storage.conf", ".gitlab-runner/certs/ca.crt"])
+def test_a_named_pipe_of_the_user_stops_nothing(gatherer, tmp_path, place):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    facts = []
+    thread = threading.Thread(
+        target=lambda: facts.extend([gatherer.storage_conf(), gatherer.certificates()]), daemon=True
+    )
+    thread.start()
+    thread.join(10)
+    assert facts and f"{path} cannot be read: not a regular file" in json.dumps(facts)
+
+
 def test_podman_is_not_asked_where_there_is_no_store(gatherer, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(gatherer.account, "run", lambda *command, **options: asked.append(command))
@@ -462,13 +518,19 @@ def test_this_machine_without_a_right(user):
 
 def test_nothing_is_written(gatherer, monkeypatch, tmp_path):
     """Every file that is opened is opened for reading."""
-    real = builtins.open
+    real, real_os = builtins.open, os.open
 
     def watch(path, mode="r", *arguments, **options):
         assert mode in ("r", "rb"), f"{path} was opened with mode {mode}"
         return real(path, mode, *arguments, **options)
 
+    def watch_os(path, flags, *arguments, **options):
+        writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        assert not writes or path == os.devnull, f"{path} was opened with flags {flags}"
+        return real_os(path, flags, *arguments, **options)
+
     monkeypatch.setattr(builtins, "open", watch)
+    monkeypatch.setattr(os, "open", watch_os)
     before = sorted(os.listdir(tmp_path))
     gatherer.facts()
     assert sorted(os.listdir(tmp_path)) == before
