@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ci_host import USER
-from conftest import ROOT, until
+from conftest import ROOT, a_runner, until
 
 pytestmark = pytest.mark.usefixtures("without_the_archive")
 
@@ -98,6 +98,29 @@ def test_downgrade_and_hold(play, host, versions, runs_unprivileged):
     assert host.check_output("apt-mark showhold").split() == list(NAMES)
     host.check_output("apt-get upgrade --yes --quiet")
     assert versions() == {OLD}
+
+
+def test_a_key_that_cannot_be_fetched_keeps_no_run_from_changing_a_runner(play, host, config):
+    unreachable = {"runner_repository_key": "http://127.0.0.1:9/gpg.key"}
+    result = play(**unreachable)
+    assert result.changed == 0 and "keeps the key of the package repository" in " ".join(result.output.split())
+    play(**unreachable, runner_runners=[a_runner(host.backend.name, limit=7)])
+    assert "limit = 7" in config()
+
+
+def test_the_upgrade_leaves_alone_what_is_not_ours(play, host, main_pid, versions):
+    before, away = main_pid(), "/root/gitlab-runner.service.d"
+    host.check_output(f"mv {DROPINS} {away} && systemctl daemon-reload")
+    try:
+        result = play(playbook=UPGRADE, fails=True)
+    finally:
+        host.check_output(f"mv {away} {DROPINS} && systemctl daemon-reload")
+    output = " ".join(result.output.split())
+    assert "runs as root and its KillSignal is 15" in output and "rootless.gitlab_runner.adopt" in output, output
+    assert result.changed == 0
+    result = play(playbook=UPGRADE, fails=True, runner_install_method="binary")
+    assert "runner_binary_url and runner_binary_checksum" in " ".join(result.output.split())
+    assert (main_pid(), versions()) == (before, {OLD})
 
 
 def test_the_upgrade_stops_at_the_first_host_that_fails(play, host, tmp_path, versions):
