@@ -138,11 +138,16 @@ def redact_text(text: str, digest_key: bytes) -> str:
         source = text[value.start : value.end]
         data = value.data if isinstance(value.data, str) else source
         redacted = redact_string(data, key, digest_key)
-        parts.append(_redact_comments(text[place : value.start], digest_key))
+        parts.append(redact_comments(text[place : value.start], digest_key))
         parts.append(source if redacted == data else _toml.format_string(redacted, value.quotes or '"'))
         place = value.end
-    parts.append(_redact_comments(text[place:], digest_key))
+    parts.append(redact_comments(text[place:], digest_key))
     return "".join(parts)
+
+
+def redact_comments(text: str, digest_key: bytes) -> str:
+    """Text between the values of a TOML or YAML text, in which only the comments can hold a secret, without those."""
+    return _COMMENTS.sub(lambda match: _redact_comment(match[0], digest_key), text)
 
 
 def digest(secret: str, key: bytes) -> str:
@@ -159,11 +164,6 @@ def _replace(text: str, spans: list[Span], digest_key: Optional[bytes]) -> str:
             parts.append(" " + digest(text[start:end], digest_key))
         place = end
     return "".join(parts) + text[place:]
-
-
-def _redact_comments(text: str, digest_key: bytes) -> str:
-    """Text between two scalars: keys, other values and comments. Only comments can hold a secret."""
-    return _COMMENTS.sub(lambda match: _redact_comment(match[0], digest_key), text)
 
 
 def _redact_comment(text: str, digest_key: bytes) -> str:

@@ -11,13 +11,14 @@ so that comments, order, indentation and line ends of the file stay.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, NoReturn, Optional
 
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _template_toml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _redact, _template_toml
 
 try:
     import yaml
@@ -93,14 +94,7 @@ def set_values(text: str, wanted: dict[str, Any], values_path: Optional[str] = N
     C(runners.config), at any depth, in any of the documents).
     Raises ValuesYamlError.
     """
-    try:
-        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
-        raise ValuesYamlError(f"not YAML: {error.problem or error.context}", line) from None
-    except yaml.YAMLError as error:
-        raise ValuesYamlError(f"not YAML: {error}") from None
+    documents = _compose(text)
     if any(isinstance(document, yaml.MappingNode) and _is_encrypted(document) for document in documents):
         raise ValuesYamlError(
             "the file is encrypted with SOPS; edit it with sops, or keep the template in another file"
@@ -116,6 +110,93 @@ def set_values(text: str, wanted: dict[str, Any], values_path: Optional[str] = N
         where = None if error.line is None else node.start_mark.line + 1
         raise ValuesYamlError(f"in the template at {format_path(path)}, {error}", where) from None
     return EditedValues(splicer.splice(node, edited.text), path, edited.warnings)
+
+
+def redact(text: str, digest_key: bytes) -> str:
+    """The text of a YAML file without secrets, for a diff, as _redact.redact_text does it. Raises ValuesYamlError."""
+    parts = []
+    place = 0
+    for key, node in sorted(_scalars(_compose(text)), key=lambda pair: pair[1].start_mark.index):
+        start, end = node.start_mark.index, node.end_mark.index
+        parts.append(_redact.redact_comments(text[place:start], digest_key))
+        parts.append(_redacted(node, key, text[start:end], digest_key))
+        place = end
+    return "".join([*parts, _redact.redact_comments(text[place:], digest_key)])
+
+
+def secrets(text: str) -> list[str]:
+    """The secrets of a YAML file, but not the names of Secrets, which C(secret: ...) usually are.
+
+    Raises ValuesYamlError.
+    """
+    return [
+        node.value[start:end]
+        for key, node in _scalars(_compose(text))
+        if not key.lower().endswith("secret")
+        for start, end in _secret_spans(node, key)
+    ]
+
+
+def _scalars(documents: list[Any]) -> list[tuple[str, Any]]:
+    """The scalars that are values, each with the nearest key above it; of several keys, that of a secret."""
+    found: dict[int, tuple[str, Any]] = {}
+    seen = set()
+    nodes = [("", document) for document in reversed(documents)]
+    while nodes:
+        key, node = nodes.pop()
+        if (key, id(node)) in seen:
+            continue
+        seen.add((key, id(node)))
+        if isinstance(node, yaml.ScalarNode):
+            if id(node) not in found or _redact.is_secret_key(key):
+                found[id(node)] = key, node
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += [(key, item) for item in reversed(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            names = {str(name.value): value.value for name, value in node.value}
+            beside = _redact.value_key(names.get("name"))
+            nodes += [(beside if key.value == "value" else str(key.value), value) for key, value in node.value[::-1]]
+    return list(found.values())
+
+
+def _secret_spans(node: yaml.ScalarNode, key: str) -> list[_redact.Span]:
+    """The parts of a scalar's value that are secret."""
+    if node.tag in ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool"):
+        return []
+    return _redact.secret_spans(node.value, key)
+
+
+def _redacted(node: yaml.ScalarNode, key: str, source: str, digest_key: bytes) -> str:
+    """The source of a scalar without secrets. What has escapes or was folded is shown in one line of JSON."""
+    blank = source[len(source.rstrip()) :] if node.style in ("|", ">") else ""
+    spans = _secret_spans(node, key)
+    redacted = _redact.redact_string(node.value, key, digest_key) if spans else node.value
+    if spans == [(0, len(node.value))]:
+        return redacted + blank
+    if node.style == "|":
+        header, newline, lines = source.partition("\n")
+        return _redact.redact_comments(header, digest_key) + newline + _redact.redact_text(lines, digest_key)
+    if "\n" in node.value:
+        redacted = _redact.redact_text(node.value, digest_key)
+    if redacted == node.value:
+        return source
+    if node.style is None and "\n" not in source:
+        return redacted
+    return json.dumps(redacted, ensure_ascii=False) + blank
+
+
+def _compose(text: str) -> list[Any]:
+    """The documents of a YAML text, of which each node tells where it stands. Raises ValuesYamlError."""
+    try:
+        return list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        raise ValuesYamlError(f"not YAML: {error.problem or error.context}", line) from None
+    except yaml.YAMLError as error:
+        raise ValuesYamlError(f"not YAML: {error}") from None
+    except RecursionError:
+        raise ValuesYamlError("the YAML is nested too deeply") from None
 
 
 def _is_encrypted(document: yaml.MappingNode) -> bool:
@@ -236,10 +317,13 @@ class _Splicer:
     def _verify(self, node: yaml.ScalarNode, new: str, after: str) -> None:
         """Read the result again: all else has to be as before."""
         try:
+            wanted = [_plain(document, node, new) for document in self.documents]
             result = [_plain(document) for document in yaml.compose_all(after, Loader=yaml.SafeLoader)]
         except yaml.YAMLError:
             self.fail(node, "with the edit the file would not be YAML any more; edit it by hand")
-        if [_plain(document, node, new) for document in self.documents] != result:
+        except RecursionError:
+            raise ValuesYamlError("an alias of YAML is a part of what it stands for; resolve that first") from None
+        if wanted != result:
             self.fail(node, "the edit would change more than the template; edit it by hand")
 
     @staticmethod

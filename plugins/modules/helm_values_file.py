@@ -80,7 +80,7 @@ RETURN = r"""
 path:
   description: The file.
   type: str
-  returned: always
+  returned: success
   sample: clusters/ci/gitlab-runner.values.yaml
 values_path:
   description: Where in the file the text is.
@@ -102,7 +102,6 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _textfile, _values_yaml
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_text
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
 
 
@@ -131,6 +130,7 @@ def main() -> None:
         except UnicodeDecodeError as error:
             line = before.count(b"\n", 0, error.start) + 1
             raise _values_yaml.ValuesYamlError("not UTF-8", line) from None
+        module.no_log_values.update(secret for secret in _values_yaml.secrets(text) if len(secret) >= 8)
         edited.append(_values_yaml.set_values(text, module.params["config"], module.params["values_path"]))
         return edited[-1].text.encode("utf-8")
 
@@ -139,7 +139,7 @@ def main() -> None:
             module,
             path,
             compute,
-            redact=lambda text: redact_text(text, digest_key),
+            redact=lambda text: _values_yaml.redact(text, digest_key),
             backup=module.params["backup"],
             create=False,
         )

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from difflib import ndiff
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._values_yam
     find_configs,
     format_path,
     parse_path,
+    redact,
+    secrets,
     set_values,
 )
 from hypothesis import assume, given, settings
@@ -213,8 +217,71 @@ def test_refuses(text: str, path: str | None, message: str) -> None:
 
 
 def test_does_not_follow_aliases_into_themselves() -> None:
+    text = "a: &a\n  b: *a\n"
     with pytest.raises(ValuesYamlError, match="there is no text"):
-        set_values("a: &a\n  b: *a\n", PRIVILEGED)
+        set_values(text, PRIVILEGED)
+    assert redact(text, b"key") == text and secrets(text) == []
+    with pytest.raises(ValuesYamlError, match="an alias of YAML is a part of what it stands for"):
+        set_values(f"{text}runners:\n  {BLOCK}", PRIVILEGED)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda text: set_values(text, PRIVILEGED), secrets, lambda text: redact(text, b"")]
+)
+def test_refuses_deep_nesting(function: Callable[[str], object]) -> None:
+    with pytest.raises(ValuesYamlError, match="nested too deeply"):
+        function("[" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "found"),
+    [
+        ("password: hidden hidden # why\n", "password: * # why\n", ["hidden hidden"]),
+        ("token: >-\n  hidden\n  hidden\n\na: b\n", "token: *\n\na: b\n", ["hidden hidden"]),
+        ("token: |\n  hidden\n  hidden\na: b\n", "token: *\na: b\n", ["hidden\nhidden\n"]),
+        ("token: hidden\n  hidden\na: b\n", "token: *\na: b\n", ["hidden hidden"]),
+        ("token: &t 'hidden'\na: *t\n", "token: *\na: *t\n", ["hidden"]),
+        ("a: &t hidden\ntoken: *t\n", "a: *\ntoken: *t\n", ["hidden"]),
+        ("{token: 12345678, a: 12345678}\n", "{token: *, a: 12345678}\n", ["12345678"]),
+        ("password: null\ntoken: true\nsecret: ''\n", "password: null\ntoken: true\nsecret: ''\n", []),
+        ("- name: DB_PASSWORD\n  value: hidden\n", "- name: DB_PASSWORD\n  value: *\n", ["hidden"]),
+        ("- {value: hidden, name: API_KEY}\n", "- {value: *, name: API_KEY}\n", ["hidden"]),
+        ("- name: A\n  value: b\n", "- name: A\n  value: b\n", []),
+        ("tokens:\n  token: [hidden, 'hidden']\n", "tokens:\n  token: [*, *]\n", ["hidden", "hidden"]),
+        ("- A_TOKEN=hidden hidden\n", "- A_TOKEN=*\n", ["hidden hidden"]),
+        ('- "A_TOKEN=\\"hidden\\""\n', '- "A_TOKEN=*"\n', ['"hidden"']),
+        ("- 'x\n  A_TOKEN=hidden'\n", '- "x A_TOKEN=*"\n', ["hidden"]),
+        ("- >\n  x\n  A_TOKEN=hidden\n# c\n", '- "x A_TOKEN=*\\n"\n# c\n', ["hidden"]),
+        ('- "a = 1\\ntoken = \\"hidden\\""\n', '- "a = 1\\ntoken = \\"*\\""\n', []),
+        ("- 'a = 1\n\n  token = \"hidden\"'\n", '- "a = 1\\ntoken = \\"*\\""\n', []),
+        ("a: | # token: hidden\n  b\n", "a: | # token: *\n  b\n", []),
+        ("a: b # password: hidden hidden\n", "a: b # password: *\n", []),
+        ("# a\npasswords: {a: b}\n", "# a\npasswords: {a: b}\n", []),
+        ("# - name: A\n#   token: 'hidden'\na: b\n", "# - name: A\n#   token: *\na: b\n", []),
+        # The names of Secrets are no reason to hide them wherever they are.
+        ("secret: gitlab-runner\n", "secret: *\n", []),
+        (
+            "config: |\n  [[runners]]\n    token = 'hidden'\n    {{ if .a }}\n    environment = ['A_TOKEN=hidden']\n",
+            "config: |\n  [[runners]]\n    token = *\n    {{ if .a }}\n    environment = ['A_TOKEN=*']\n",
+            ["hidden"],
+        ),
+        ("config: |2\n    a = 1\n    token = 'hidden' # x\n", "config: |2\n    a = 1\n    token = '*' # x\n", []),
+        ("a: b\n---\ntoken: hidden\n...\n", "a: b\n---\ntoken: *\n...\n", ["hidden"]),
+        ("\r\ntoken: hidden\r\na: |\r\n  x\r\n", "\r\ntoken: *\r\na: |\r\n  x\r\n", ["hidden"]),
+        ("", "", []),
+    ],
+)
+def test_hides_secrets(text: str, shown: str, found: list[str]) -> None:
+    redacted = redact(text, b"key")
+    assert "hidden" not in redacted
+    assert re.sub(r"VALUE_REDACTED [0-9a-f]{8}", "*", redacted) == shown
+    assert secrets(text) == found
+
+
+def test_equal_secrets_look_equal() -> None:
+    lines = redact("token: abc\npassword: 'abc'\napiKey: >-\n  abc\nsecret: abcd\n", b"key").split("\n")
+    digests = [line.rpartition(" ")[2] for line in lines[:4]]
+    assert digests[0] == digests[1] == digests[2] != digests[3]
 
 
 @pytest.mark.parametrize("path", ["runners.config", "a\\.b.c", "a"])

@@ -44,6 +44,22 @@ def test_edits_once(run_module, values):
     assert not run_module(helm_values_file, arguments(values))["changed"]
 
 
+def test_secrets_do_not_show(run_module, values):
+    others = "password: hidden horse\ntoken: >-\n  hidden\n  hidden\nenvVars:\n- name: DB_PASSWORD\n  value: hidden2y\n"
+    values.write_text(others + EDITED.replace(TOKEN, "hidden-2") + "    # environment = ['DB_PASSWORD=hidden-3']\n")
+    config = {"runners": {"kubernetes": {"cpu_limit": "1"}, "token": 12345678}}
+    result = run_module(helm_values_file, arguments(values, config=config))
+    assert result["changed"] and "hidden" not in str(result) and "12345678" not in str(result)
+    assert "- name: DB_PASSWORD\n  value: VALUE_REDACTED " in result["diff"]["after"]
+    assert "token = 12345678\n" in values.read_text()
+
+
+def test_secrets_of_the_file_do_not_show_in_errors(run_module, values):
+    values.write_text("password: .Values.hidden\n" + VALUES + "        privileged = {{ .Values.hidden }}\n")
+    result = run_module(helm_values_file, arguments(values))
+    assert "the template action {{ ****" in result["msg"] and "hidden" not in str(result)
+
+
 def test_check_mode_touches_nothing(run_module, values):
     result = run_module(helm_values_file, arguments(values), check_mode=True)
     assert result["changed"]
