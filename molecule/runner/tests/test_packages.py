@@ -226,6 +226,10 @@ def test_removal_keeps_the_configuration_unless_told_otherwise_and_a_binary_take
     assert submit("echo ok")["status"] == "success"
     assert play(**binary, runner_binary_checksum=f"sha256:{sums[0]}").changed == 0
 
+    host.check_output("touch /etc/gitlab-runner/of-somebody")
+    play(runner_state="absent", runner_remove_config=True)
+    assert host.file("/etc/gitlab-runner").listdir() == ["of-somebody"]
+    host.check_output("rm /etc/gitlab-runner/of-somebody")
     play(runner_state="absent", runner_remove_config=True)
     assert play(runner_state="absent", runner_remove_config=True).changed == 0
     assert not host.file("/etc/gitlab-runner").exists

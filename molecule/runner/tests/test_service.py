@@ -12,6 +12,7 @@ import pytest
 from ci_host import IMAGE, USER
 from conftest import a_runner, until
 
+DROPINS = "/etc/systemd/system/gitlab-runner.service.d"
 SETTINGS = {"concurrent": 2, "check_interval": 1}
 LOOSE = {
     "ProtectHome": False,
@@ -161,14 +162,62 @@ def test_a_shell_executor_gets_what_it_needs_by_single_directives(
     assert exposure() < 2.5
 
 
+def test_metrics_and_networks_are_switched_off(play, config, main_pid, restarted, listening, get):
+    before = main_pid()
+    play()
+    before = before if main_pid() == before else restarted(before)
+    play(runner_listen_address="", runner_network_per_build=False)
+    restarted(before)
+    assert "listen_address" not in config() and "FF_NETWORK_PER_BUILD" not in config()
+    assert not [address for address in listening() if address.endswith(":9252")]
+    play()
+    until(lambda: "127.0.0.1:9252" in listening())
+
+
 def test_what_a_stopped_play_has_left_is_applied_by_the_next(play, host, submit, main_pid, restarted, exposure):
     before = main_pid()
-    variables = {"runner_environment": {"LEFT": "behind"}, "runner_hardening": False}
+    variables = {"runner_environment": {"LEFT": "behind", "PROXY": "u:%C3"}, "runner_hardening": False}
     play(**variables, runner_runners=[a_runner(host.backend.name, limmit=1)], fails=True)
     assert main_pid() == before
+    # As any package does.
+    host.check_output("systemctl daemon-reload")
     play(**variables)
     after = restarted(before)
-    assert "LEFT=behind" in host.file(f"/proc/{after}/environ").content_string
+    environment = host.file(f"/proc/{after}/environ").content_string
+    assert "LEFT=behind" in environment and "PROXY=u:%C3" in environment
     # Without the sandbox the service is as exposed as any.
     assert exposure() > 9
     assert submit("echo ok")["status"] == "success"
+
+
+def test_what_a_stopped_play_has_left_to_read_at_the_start_is_read(play, main_pid, restarted, listening):
+    """The package comes after config.toml, and the restart after the package."""
+    before = main_pid()
+    play()
+    before = before if main_pid() == before else restarted(before)
+    play(runner_listen_address="127.0.0.1:9254", runner_version="0.0.0-1", fails=True)
+    assert main_pid() == before
+    assert play(runner_listen_address="127.0.0.1:9254").changed == 1
+    restarted(before)
+    until(lambda: "127.0.0.1:9254" in listening())
+
+
+@pytest.mark.parametrize("reloaded", [True, False], ids=["systemd has read the drop-ins", "it has not"])
+def test_a_service_of_root_that_a_stopped_play_has_left_is_replaced(
+    play, host, job, show, main_pid, restarted, runs_unprivileged, reloaded
+):
+    restart = "systemctl daemon-reload && systemctl restart gitlab-runner"
+    host.check_output(f"mv {DROPINS} /srv/dropins && {restart}")
+    before = main_pid()
+    assert show("User") == ""
+    if reloaded:
+        host.check_output("rm -r /srv/dropins")
+        play(runner_runners=[a_runner(host.backend.name, limmit=1)], fails=True)
+        host.check_output("systemctl daemon-reload")
+    else:
+        host.check_output(f"mv /srv/dropins {DROPINS}")
+    assert main_pid() == before and host.check_output("stat -c %%U /proc/%s", str(before)) == "root"
+    play()
+    restarted(before)
+    runs_unprivileged()
+    assert play().changed == 0

@@ -136,6 +136,20 @@ def test_a_refusal_of_the_api_stops_the_play_and_takes_back_what_was_created(pla
     assert config() == before
 
 
+def test_nothing_is_created_for_a_file_that_cannot_be_written(play, serve, config):
+    """Its token would be lost, and each further try would create another runner."""
+    gitlab, before = serve(), config()
+    result = play(
+        runner_runners=[created("made", gitlab, limmit=1)],
+        runner_create={"made": {}},
+        runner_api_token=ACCESS_TOKEN,
+        fails=True,
+    )
+    assert "did you mean 'limit'?" in result.output and ACCESS_TOKEN not in result.output
+    assert gitlab.api("POST") == [] and gitlab.state.runners == []
+    assert config() == before
+
+
 def test_a_certificate_authority_is_trusted_in_all_four_places(play, host, authority, serve, config):
     gitlab = serve(certificate=authority / "server.pem", key=authority / "server.key")
     with gitlab.state.changed:

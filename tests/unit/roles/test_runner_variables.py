@@ -1,0 +1,168 @@
+# Copyright (c) 2026, the rootless.gitlab_runner authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the runner role makes of its variables, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config
+from test_releases import ROLES, render
+
+USER = "gitlab-runner"
+ADOPTION = DataLoader().load_from_file(str(ROLES / "runner/vars/adopt.yml"), trusted_as_template=True)
+PASSWD = ["x", "995", "990", "", "/home/gitlab-runner", "/bin/bash"]
+
+OTHER = ["x", "1", "2", "", "/", ""]
+
+
+def looked_up(entry: list[str] | None) -> dict[str, Any]:
+    return {"ansible_facts": {"getent_passwd": {USER: entry}}}
+
+
+def value(expression: str, **variables: Any) -> Any:
+    return render("runner", expression, **{**ADOPTION, "__userns_getent": looked_up(PASSWD), **variables})
+
+
+@pytest.mark.parametrize(
+    ("directory", "refused"),
+    [
+        ("/etc/gitlab-runner", False),
+        ("/opt/gitlab-runner", False),
+        ("/srv/ci", False),
+        ("/home/somebody/.gitlab-runner", False),
+        ("/var/lib/gitlab-runner", False),
+        ("/usr/local/etc/gitlab-runner", False),
+        ("/", True),
+        ("//etc", True),
+        ("/etc", True),
+        ("/root", True),
+        ("/root/runner", True),
+        ("/home", True),
+        ("/home/somebody", True),
+        ("/srv", True),
+        ("/opt", True),
+        ("/tmp", True),
+        ("/usr", True),
+        ("/usr/share", True),
+        ("/usr/local", True),
+        ("/usr/local/etc", True),
+        ("/var", True),
+        ("/var/lib", True),
+        ("/var/lib/", True),
+        ("/etc/gitlab-runner/..", True),
+        ("/etc/conf.d", True),
+        ("/etc/ssl", True),
+        ("gitlab-runner", True),
+    ],
+)
+def test_a_directory_that_others_share_is_not_taken_over(directory: str, refused: bool) -> None:
+    path = f"{directory}/config.toml"
+    known = {
+        "__runner_adopt_info": {"exists": True, "runners": []},
+        "runner_config_path": path,
+        "__runner_adopt_mounts": [],
+    }
+    for name in ("__runner_problems", "__runner_adopt_problems"):
+        problems = value(name, **known)
+        assert bool(problems) is refused
+        assert not refused or (path in problems[0] and "Move the file into a directory of its own" in problems[0])
+
+
+@pytest.mark.parametrize(
+    ("variables", "uid", "group"),
+    [
+        ({}, "995", "990"),
+        ({"__userns_getent": looked_up(OTHER), "__runner_getent": looked_up(PASSWD)}, "995", "990"),
+        # The user came after the look-up that the adoption begins with.
+        ({"__runner_getent": looked_up(None)}, "995", "990"),
+        ({"__runner_getent": {"skipped": True}}, "995", "990"),
+        ({"__userns_getent": looked_up(None), "__runner_getent": looked_up(None)}, "", USER),
+        ({"__userns_getent": {}}, "", USER),
+    ],
+)  # fmt: skip
+def test_the_user_is_what_was_looked_up(variables, uid, group):
+    """The facts of the play (none here, see render) may be those of another look-up."""
+    assert (value("__runner_uid", **variables), value("__runner_group", **variables)) == (uid, group)
+    assert value("__runner_service_sections.Service.Group", **variables) == group
+
+
+def test_the_environment_is_literal():
+    environment = {"PROXY": "http://u:%C3@p", "N": 1}
+    found = value("__runner_service_sections.Service.Environment", runner_environment=environment)
+    assert found == ['"N=1"', '"PROXY=http://u:%%C3@p"']
+
+
+FILE = b"""listen_address = "127.0.0.1:9252"
+log_format = "text"
+log_level = "info"
+
+[[runners]]
+  name = "a"
+  url = "https://gitlab.example.com"
+  token = "glrt-a"
+  executor = "docker"
+  [runners.docker]
+    image = "alpine"
+    host = "unix:///run/user/995/podman/podman.sock"
+  [runners.feature_flags]
+    FF_NETWORK_PER_BUILD = true
+"""
+
+
+def configured(before: bytes, **variables: Any) -> str:
+    """What becomes of a config.toml."""
+    runner = {"name": "a", "url": "https://gitlab.example.com", "token": "glrt-a", "executor": "docker"}
+    variables = {"runner_runners": [runner | {"docker": {"image": "alpine"}}], **variables}
+    settings, runners = value("__runner_wanted_settings", **variables), value("__runner_wanted", **variables)
+    defaults = variables.get("runner_runners_defaults", {})
+    return _runner_config.apply(before, _runner_config.prepare(settings, runners, defaults)).text
+
+
+def test_what_is_switched_off_goes():
+    assert configured(FILE) == FILE.decode()
+    off = configured(FILE, runner_listen_address="", runner_network_per_build=False)
+    assert "listen_address" not in off and "FF_NETWORK_PER_BUILD" not in off
+    assert configured(off.encode(), runner_listen_address="", runner_network_per_build=False) == off
+    new = configured(b"", runner_listen_address="", runner_network_per_build=False)
+    assert "listen_address" not in new and "feature_flags" not in new
+
+
+def test_what_is_listed_has_the_last_word():
+    flags = {"feature_flags": {"FF_NETWORK_PER_BUILD": True}}
+    variables = {"runner_runners_defaults": flags, "runner_network_per_build": False}
+    own = {"runner_settings": {"listen_address": "127.0.0.1:9252"}, "runner_listen_address": ""}
+    assert configured(FILE, **variables, **own) == FILE.decode()
+
+
+INVOCATION = "0123456789abcdef0123456789abcdef"
+DROPINS = "/etc/systemd/system/gitlab-runner.service.d/rootless.conf /run/systemd/system/gitlab-runner.service.d"
+
+
+@pytest.mark.parametrize(
+    ("status", "due"),
+    [
+        ({}, False),
+        ({"NeedDaemonReload": "yes"}, True),
+        ({"DropInPaths": f"{DROPINS}/rootless-due-{INVOCATION}.conf"}, True),
+        # It is about to restart, and has restarted.
+        ({"DropInPaths": f"{DROPINS}/rootless-due-{INVOCATION}.conf", "Job": "4711"}, False),
+        ({"DropInPaths": f"{DROPINS}/rootless-due-{INVOCATION[::-1]}.conf"}, False),
+    ],
+)
+def test_a_restart_that_is_due_is_seen(status, due):
+    found = {"status": {"NeedDaemonReload": "no", "InvocationID": INVOCATION, **status}}
+    assert value("__runner_restart_due", __runner_service=found) is due
+
+
+def test_a_creation_is_tried_with_a_token_that_is_none():
+    runners = [{"name": "new"}, {"name": "old"}, {"name": "other"}]
+    variables = {"runner_runners": runners, "runner_create": {"new": {}, "old": {}}}
+    known = {"__runner_known": {"runners": [{"name": "old"}]}, "__runner_creation_is_tried": True}
+    tokens = {"new": {"token": "glrt-that-GitLab-will-make"}}
+    assert value("__runner_created_fields", **variables, **known) == tokens
+    assert value("__runner_created_fields", **{**variables, **known, "__runner_creation_is_tried": False}) == {}
+    assert value("__runner_created_fields", runner_runners=runners, ansible_check_mode=True) == {}
