@@ -85,6 +85,8 @@ class Editor:
         self._deletes: list[tuple[int, int]] = []
         self._section_ends: set[int] = set()
         self._opened: set[int] = set()
+        # The lines of headers that are new above those of their children: place, depth of the table, and lines.
+        self._implied: dict[int, tuple[int, int, list[str]]] = {}
         self._step, self._nest, self._blank = self._style(indent)
 
     # ----------------------------------------------------------------------------------------------- public
@@ -110,6 +112,10 @@ class Editor:
 
     def text(self) -> str:
         """The text with all changes."""
+        for place, depth, lines in self._implied.values():
+            # Tables around others first.
+            self._insert_line(place, 1000 + depth, "".join(lines))
+        self._implied.clear()
         if not self._inserts and not self._deletes:
             return self.source
         parts: list[str] = []
@@ -359,13 +365,11 @@ class Editor:
     def _add_to_implicit(self, table: Table, key: str, value: Any) -> None:
         """Add to a table that only its children's headers imply: it gets its own header before the first."""
         first = min(_sections_of(table), key=lambda section: section.number)
-        place = self._lead_start(first)
-        indent = first.indent
-        if id(table) not in self._opened:
-            self._opened.add(id(table))
-            self._insert_line(place, 1000, f"{indent}[{format_path(table.path)}]{self.newline}")
-        text = f"{indent}{self._step}{format_key(key)} = {self._format(value)}{self.newline}"
-        self._insert_line(place, 1000, text)
+        header = f"{first.indent}[{format_path(table.path)}]{self.newline}"
+        _place, _depth, lines = self._implied.setdefault(
+            id(table), (self._lead_start(first), len(table.path), [header])
+        )
+        lines.append(f"{first.indent}{self._step}{format_key(key)} = {self._format(value)}{self.newline}")
 
     def _add_table(self, table: Table, key: str, wanted: Data) -> None:
         wanted = plain(wanted)

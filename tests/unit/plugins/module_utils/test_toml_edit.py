@@ -118,6 +118,27 @@ CASES = {
         {"r": [{"cache": {"Type": "s3", "Path": "p"}}]},
         '[[r]]\nx = 1\n\n[r.cache]\nType = "s3"\nPath = "p"\n# s3\n[r.cache.s3]\ny = 1\n',
     ),
+    "tables that were only implied, one in another": (
+        '# f\n\n# of it\n[storage.options.overlay]\nmountopt = "nodev"\n',
+        {"storage": {"driver": "overlay", "options": {"size": "1G"}, "graphroot": "/srv"}},
+        '# f\n\n[storage]\ndriver = "overlay"\ngraphroot = "/srv"\n[storage.options]\nsize = "1G"\n'
+        '# of it\n[storage.options.overlay]\nmountopt = "nodev"\n',
+    ),
+    "tables that were only implied, below an array of tables": (
+        "[[b.a.b]]\n",
+        {"b": {"name": "s", "a": {"a": "m", "e": {"a": [True]}}, "b": 1.5}},
+        '[b]\nname = "s"\nb = 1.5\n[b.a]\na = "m"\n[[b.a.b]]\n\n[b.a.e]\na = [true]\n',
+    ),
+    "table that was only implied, below keys": (
+        "x = 1\n[t.u]\na = 1\n[v]\n",
+        {"t": {"w": {"b": 1}, "c": 1, "u": {"a": 2}}, "y": 1},
+        "x = 1\ny = 1\n[t]\nc = 1\n[t.u]\na = 2\n\n[t.w]\nb = 1\n[v]\n",
+    ),
+    "table that was only implied, without its first table": (
+        "[t.u]\na = 1\n[t.v]\n",
+        {"t": {"u": None, "b": 1}},
+        "[t]\nb = 1\n[t.v]\n",
+    ),
     "out of order": (
         "[[r]]\n  a = 1\n[s]\n  b = 1\n[r.docker]\n  c = 1\n[[r]]\n  a = 2\n",
         {"r": [{"a": 1, "docker": {"c": 2, "d": 1}, "x": 1, "new": {"e": 1}}, {"a": 3}]},

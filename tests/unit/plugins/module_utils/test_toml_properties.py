@@ -56,6 +56,18 @@ WANTED = tables(
 ).filter(lambda wanted: not null_in_array(wanted))
 
 
+# Tables in tables, most of which no header names, and so few keys that an edit meets most of them.
+FEW_KEYS = st.sampled_from(["a", "b", "c"])
+HEADERS = st.tuples(st.lists(FEW_KEYS, min_size=2, max_size=4), st.integers(0, 3)).map(
+    lambda header: ("[{}]\n" if header[1] else "[[{}]]\n").format(".".join(header[0]))
+)
+NESTED_WANTED = st.recursive(
+    st.dictionaries(FEW_KEYS, st.integers(0, 9), min_size=1),
+    lambda inner: st.dictionaries(FEW_KEYS, st.integers(0, 9) | inner, min_size=1),
+    max_leaves=8,
+)
+
+
 def null_in_array(value):
     if isinstance(value, dict):
         return any(null_in_array(item) for item in value.values())
@@ -149,19 +161,21 @@ class Renderer:
         if path == () and self.chance(2):
             deeper = self.draw(st.permutations(deeper))
         for key, value in deeper:
-            inner = (*path, key)
-            name = ".".join(self.key(part) for part in inner)
-            if isinstance(value, dict):
-                only_tables = value and all(isinstance(item, dict) for item in value.values())
-                if only_tables and self.chance(2):
-                    # A table that no header names.
-                    for last, table in value.items():
-                        self.header(f"[{name}.{self.key(last)}]", (*inner, last), table, level)
-                else:
-                    self.header(f"[{name}]", inner, value, level)
-            else:
-                for table in value:
-                    self.header(f"[[{name}]]", inner, table, level)
+            self.tabular((*path, key), value, level)
+
+    def tabular(self, path, value, level):
+        name = ".".join(self.key(part) for part in path)
+        if not isinstance(value, dict):
+            for table in value:
+                self.header(f"[[{name}]]", path, table, level)
+        elif (
+            value and all(isinstance(item, dict) or _toml.is_tables(item) for item in value.values()) and self.chance(2)
+        ):
+            # A table that no header names.
+            for key, item in value.items():
+                self.tabular((*path, key), item, level)
+        else:
+            self.header(f"[{name}]", path, value, level)
 
     def header(self, header, path, table, level):
         self.extras(self.indent * level)
@@ -234,6 +248,19 @@ def test_edit_reaches_the_wanted_data_and_nothing_else(text, wanted):
         if not touches(wanted, path):
             assert after[path] == line
     assert result.startswith("\ufeff") == text.startswith("\ufeff")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(HEADERS, min_size=1, max_size=4), NESTED_WANTED)
+def test_edit_of_tables_in_tables(headers, wanted):
+    text = "".join(f"{header}x = {number}\n" for number, header in enumerate(headers))
+    try:
+        data = read(text)
+    except tomllib.TOMLDecodeError:
+        return
+    result = edited(text, wanted)
+    assert _toml.same(_toml.without_empty(read(result)), _toml.without_empty(_toml.merge(data, wanted)))
+    assert edited(result, wanted) == result
 
 
 @settings(max_examples=50, deadline=None)
