@@ -48,7 +48,10 @@ _MISSING = object()
 
 
 class TemplateTomlError(Exception):
-    """The text cannot be read, or the edit would be a guess. C(line) counts from 1, None: not one line."""
+    """The text cannot be read, or the edit would be a guess. C(line) counts from 1, None: not one line.
+
+    The message quotes names of keys and template actions only: values may be secret.
+    """
 
     def __init__(self, message: str, line: Optional[int] = None) -> None:
         super().__init__(message if line is None else f"line {line}: {message}")
@@ -256,7 +259,7 @@ class Reader:
             return end.end()
         place = self._blank(place)
         if self._masks.match(self.masked, place) is None:
-            self.fail(place, f"'{self._rest_of_line(place)}' is unexpected here; this is not TOML")
+            self.fail(place, "only a comment can follow here, behind a header or a value; this is not TOML")
         return place
 
     def _read_header(self, start: int) -> int:
@@ -264,7 +267,7 @@ class Reader:
         brackets = 2 if array else 1
         path, place = self._read_path(start + brackets)
         if not self.masked.startswith("]" * brackets, place):
-            self.fail(start, f"'{self._rest_of_line(start)}' is not a header of TOML")
+            self.fail(start, "a header is expected here, [table] or [[table]]; this is not TOML")
         end = place + brackets
         self._expect(start, end, "x")
         templated = self.has_actions(start, end)
@@ -276,7 +279,7 @@ class Reader:
     def _read_pair(self, start: int) -> int:
         path, place = self._read_path(start)
         if not self.masked.startswith("=", place):
-            self.fail(start, f"'{self._rest_of_line(start)}' is neither a header nor a key with a value")
+            self.fail(start, "this is neither a header nor a key with a value")
         templated_key = self.has_actions(start, place)
         self._expect(start, place, "x")
         context = self.template.context(start)
@@ -300,12 +303,12 @@ class Reader:
                 source = self.masked[place:end]
                 try:
                     key = source if self._masks.search(source) else _toml.parse_key(source)[0]
-                except _toml.TomlError as error:
-                    self.fail(place, str(error))
+                except _toml.TomlError:
+                    self.fail(place, "the string that is a key here is not TOML")
             else:
                 match = self._key.match(self.masked, place)
                 if match is None:
-                    self.fail(place, f"a key is expected, not '{self._rest_of_line(place)}'; this is not TOML")
+                    self.fail(place, "a key is expected here; this is not TOML")
                 end, key = match.end(), match[0]
             keys.append(key)
             place = self._blank(end)
@@ -363,11 +366,6 @@ class Reader:
         if match is None:
             raise AssertionError
         return match.end()
-
-    def _rest_of_line(self, place: int) -> str:
-        """For a message; short, since it may hold anything."""
-        rest = self.text[place : self.line_end(place)].strip()
-        return rest if len(rest) <= 20 else rest[:20] + "..."
 
     def _find_owners(self) -> None:
         """Follow the headers through the branches: what each statement may be under."""

@@ -205,7 +205,7 @@ BLOCK = f"config: |\n{INDENTED}"
         (
             "runners:\n  config: |\n    [[runners]]\n    x\n",
             None,
-            "line 2: in the template at runners.config, line 2: 'x' is",
+            "line 2: in the template at runners.config, line 2: this is neither",
         ),
         ("runners:\n  config: |\n    x = 1\n", None, "in the template at runners.config, there is no line [[runners]]"),
     ],
