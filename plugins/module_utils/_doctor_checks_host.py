@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Optional
+from typing import Optional
 
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _subid
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import (
     ERROR,
     INFO,
@@ -24,6 +25,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
 
 CHECKS = Table()
 NEEDED_IDS = 65536
+KINDS = ("subuid", "subgid")
 
 
 # --- the user and its ids ---
@@ -50,29 +52,50 @@ def user_missing(host: Host) -> Optional[Finding]:
     )
 
 
-def ranges_of(host: Host, kind: str) -> list[dict[str, Any]]:
-    """The user's ranges of one of the files, by name or by number."""
-    names = (host.user, str(host.uid))
-    return [entry for entry in host.need("subids")[kind] if entry["owner"] in names]
-
-
-def free_start(host: Host, count: int = NEEDED_IDS) -> int:
-    """The first start, a multiple of 65536, at which a range meets no other range and no account."""
+def ids_of(host: Host) -> _subid.Host:
+    """The user's subordinate ids, and who else has which ids."""
     subids = host.need("subids")
-    taken = [
-        (entry["start"], entry["start"] + entry["count"]) for kind in ("subuid", "subgid") for entry in subids[kind]
+    uids, gids = (
+        [_subid.Entry(line["owner"], _subid.Range(line["start"], line["count"]), line["line"]) for line in subids[kind]]
+        for kind in KINDS
+    )
+    accounts = [
+        _subid.Account(kind, name, number)
+        for kind, key in (("user", "users"), ("group", "groups"))
+        for name, number in subids[key]
     ]
-    taken += [(number, number + 1) for kind in ("users", "groups") for _name, number in subids[kind]]
-    start = 2 * 65536
-    while any(begin < start + count and start < end for begin, end in taken):
-        start += 65536
-    return start
+    return _subid.Host(host.user, host.uid, uids, gids, accounts, _subid.Limits(**subids["limits"]))
 
 
-def add_range(host: Host, kinds: tuple[str, ...] = ("subuids", "subgids")) -> tuple[str, ...]:
-    start = free_start(host)
-    options = " ".join(f"--add-{kind} {start}-{start + NEEDED_IDS - 1}" for kind in kinds)
-    return (f"usermod {options} {host.user}", *migrate(host))
+def own_lines(ids: _subid.Host, kind: str) -> list[_subid.Entry]:
+    """The user's lines of one of the files, by name or by number."""
+    entries = ids.uid_entries if kind == "subuid" else ids.gid_entries
+    return [entry for entry in entries if _subid.owned([entry], ids.user, ids.uid)]
+
+
+def usermod(ids: _subid.Host, added: _subid.Plan, removed: Optional[_subid.Plan] = None) -> str:
+    options = [
+        f"--{action}-{kind}s {found}"
+        for action, plan in (("del", removed), ("add", added))
+        if plan
+        for kind, ranges in zip(KINDS, (plan.uids, plan.gids))
+        for found in ranges
+    ]
+    return f"usermod {' '.join(options)} {ids.user}"
+
+
+def edit_ids(reason: object) -> str:
+    """What is left where no command can give the user its ids."""
+    return f"${{EDITOR:-vi}} {_subid.UID_FILE} {_subid.GID_FILE}  # {reason}"
+
+
+def add_ids(host: Host, start: Optional[int] = None) -> tuple[str, ...]:
+    """Give the user what it lacks of the ids that containers need, or of those from C(start) on."""
+    ids = ids_of(host)
+    try:
+        return (usermod(ids, _subid.plan_present(ids, NEEDED_IDS, start, grow=True)), *migrate(host))
+    except _subid.SubidError as error:
+        return (edit_ids(error),)
 
 
 def migrate(host: Host) -> tuple[str, ...]:
@@ -88,8 +111,8 @@ MIGRATE_LOSS = (
 )
 
 
-def describe(entries: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{entry['owner']}:{entry['start']}:{entry['count']}" for entry in entries) or "no line"
+def describe(lines: list[_subid.Entry]) -> str:
+    return ", ".join(f"{line.owner}:{line.range.start}:{line.range.count}" for line in lines) or "no line"
 
 
 @CHECKS.check(
@@ -104,13 +127,14 @@ def describe(entries: list[dict[str, Any]]) -> str:
     reference="subuid(5), Podman troubleshooting 10",
 )
 def subuid_missing(host: Host) -> Optional[Finding]:
-    missing = [kind for kind in ("subuid", "subgid") if not ranges_of(host, kind)]
+    ids = ids_of(host)
+    missing = [kind for kind in KINDS if not own_lines(ids, kind)]
     if not missing:
         return None
     return Finding(
         f"{host.user} has no line in {' and '.join(f'/etc/{kind}' for kind in missing)}.",
         tuple(f"/etc/{kind}: no line of {host.user} ({host.uid})" for kind in missing),
-        add_range(host, tuple(f"{kind}s" for kind in missing)),
+        add_ids(host),
         MIGRATE_LOSS,
     )
 
@@ -125,15 +149,16 @@ def subuid_missing(host: Host) -> Optional[Finding]:
     after=("userns.subuid_missing",),
 )
 def subuid_size(host: Host) -> Optional[Finding]:
-    sums = {kind: sum(entry["count"] for entry in ranges_of(host, kind)) for kind in ("subuid", "subgid")}
+    ids = ids_of(host)
+    sums = {kind: _subid.total(ranges) for kind, ranges in zip(KINDS, (ids.uids, ids.gids))}
     short = [kind for kind, total in sums.items() if total < NEEDED_IDS]
     if not short:
         return None
     return Finding(
         f"{host.user} has {' and '.join(f'{sums[kind]} ids in /etc/{kind}' for kind in short)}; containers need "
         f"{NEEDED_IDS}.",
-        tuple(f"/etc/{kind}: {describe(ranges_of(host, kind))}" for kind in short),
-        add_range(host, tuple(f"{kind}s" for kind in short)),
+        tuple(f"/etc/{kind}: {describe(own_lines(ids, kind))}" for kind in short),
+        add_ids(host),
         MIGRATE_LOSS,
     )
 
@@ -149,34 +174,27 @@ def subuid_size(host: Host) -> Optional[Finding]:
     after=("userns.subuid_missing",),
 )
 def subuid_overlap(host: Host) -> Optional[Finding]:
-    subids, names = host.need("subids"), (host.user, str(host.uid))
-    clashes, mine = [], {}
-    for kind, accounts in (("subuid", "users"), ("subgid", "groups")):
-        for own in ranges_of(host, kind):
-            end = own["start"] + own["count"]
+    ids = ids_of(host)
+    clashes, shared = [], []
+    for kind, entries, account in zip(KINDS, (ids.uid_entries, ids.gid_entries), ("user", "group")):
+        own = own_lines(ids, kind)
+        for line in own:
             others = [
-                f"/etc/{kind}: {entry['owner']}:{entry['start']}:{entry['count']}"
-                for entry in subids[kind]
-                if entry["owner"] not in names
-                and entry["start"] < end
-                and own["start"] < entry["start"] + entry["count"]
+                f"/etc/{kind}: {describe([entry])}"
+                for entry in entries
+                if entry not in own and entry.range.overlaps(line.range)
             ]
             others += [
-                f"{accounts[:-1]} {name} has the id {number}"
-                for name, number in subids[accounts]
-                if own["start"] <= number < end
+                f"{account} {other.name} has the id {other.id}"
+                for other in ids.accounts
+                if other.kind == account and line.range.start <= other.id < line.range.end
             ]
             if others:
-                clashes += [f"/etc/{kind}: {describe([own])} meets {other}" for other in others]
-                mine[f"{kind}s"] = own
+                clashes += [f"/etc/{kind}: {describe([line])} meets {other}" for other in others]
+                shared.append(line.range)
     if not clashes:
         return None
-    start = free_start(host)
     stop = host.as_user("podman system reset --force") if host.get("store.exists") else ""
-    options = " ".join(
-        f"--del-{kind} {own['start']}-{own['start'] + own['count'] - 1} --add-{kind} {start}-{start + NEEDED_IDS - 1}"
-        for kind, own in mine.items()
-    )
     return Finding(
         f"The range of {host.user} meets {len(clashes)} other{'s' if len(clashes) > 1 else ''}: "
         f"{clashes[0].partition(' meets ')[2]}.",
@@ -186,7 +204,7 @@ def subuid_overlap(host: Host) -> Optional[Finding]:
             *((stop,) if stop else ()),
             # usermod takes no range away from a user who has processes.
             f"systemctl stop user@{host.uid}.service",
-            f"usermod {options} {host.user}",
+            _replace(ids, shared),
             f"systemctl start user@{host.uid}.service",
             *migrate(host),
             host.start_jobs(),
@@ -195,6 +213,29 @@ def subuid_overlap(host: Host) -> Optional[Finding]:
         "store is emptied, with all images, containers and volumes. Save what is wanted first (podman save, podman "
         "volume export).",
     )
+
+
+def _replace(ids: _subid.Host, shared: list[_subid.Range]) -> str:
+    """The command that takes ranges from the user, and gives it others as far as it needs them."""
+
+    def without(entries: list[_subid.Entry], ranges: list[_subid.Range]) -> list[_subid.Entry]:
+        own = _subid.owned(entries, ids.user, ids.uid)
+        return [
+            *(entry for entry in entries if entry.range not in own),
+            *(_subid.Entry(ids.user, found, 0) for found in _subid.subtract(own, ranges)),
+            # The old ids are for nobody: files of them may be left somewhere.
+            *(_subid.Entry("", found, 0) for found in ranges),
+        ]
+
+    try:
+        plans = [_subid.plan_absent(ids, found) for found in _subid.merge(shared)]
+        removed = _subid.Plan([r for plan in plans for r in plan.uids], [r for plan in plans for r in plan.gids], [])
+        rest = ids._replace(
+            uid_entries=without(ids.uid_entries, removed.uids), gid_entries=without(ids.gid_entries, removed.gids)
+        )
+        return usermod(ids, _subid.plan_present(rest, NEEDED_IDS, None, grow=True), removed)
+    except _subid.SubidError as error:
+        return edit_ids(error)
 
 
 @CHECKS.check(
@@ -208,20 +249,30 @@ def subuid_overlap(host: Host) -> Optional[Finding]:
     after=("userns.subuid_missing", "userns.subuid_size", "userns.subuid_overlap"),
 )
 def subgid_mismatch(host: Host) -> Optional[Finding]:
-    sides = {
-        kind: {(entry["start"], entry["count"]) for entry in ranges_of(host, kind)} for kind in ("subuid", "subgid")
-    }
-    if sides["subuid"] == sides["subgid"]:
+    ids = ids_of(host)
+    if ids.uids == ids.gids:
         return None
-    commands = []
-    for kind, other in (("subuids", "subgid"), ("subgids", "subuid")):
-        for start, count in sorted(sides[other] - sides[kind[:-1]]):
-            commands.append(f"usermod --add-{kind} {start}-{start + count - 1} {host.user}")
+    added = _subid.Plan(_subid.subtract(ids.gids, ids.uids), _subid.subtract(ids.uids, ids.gids), [])
+    taken = [
+        f"{found} overlaps {other}" for found in added.uids + added.gids for other in [ids.conflict(found)] if other
+    ]
+    shifted = any(
+        found.start < own.start
+        for new, old in ((added.uids, ids.uids), (added.gids, ids.gids))
+        for found in new
+        for own in old
+    )
     return Finding(
         f"The ranges of {host.user} in /etc/subuid and /etc/subgid are not the same.",
-        tuple(f"/etc/{kind}: {describe(ranges_of(host, kind))}" for kind in ("subuid", "subgid")),
-        (*commands, *migrate(host)),
-        MIGRATE_LOSS,
+        tuple(f"/etc/{kind}: {describe(own_lines(ids, kind))}" for kind in KINDS),
+        (edit_ids("; ".join(taken)),) if taken else (usermod(ids, added), *migrate(host)),
+        MIGRATE_LOSS
+        + (
+            " Ids are added below others, so that the owners of files in existing images and containers shift. That is "
+            "right where the user had these ids before; otherwise empty the store (podman system reset)."
+            if shifted
+            else ""
+        ),
     )
 
 
@@ -236,19 +287,16 @@ def subgid_mismatch(host: Host) -> Optional[Finding]:
     after=("userns.subuid_missing",),
 )
 def mapping_stale(host: Host) -> Optional[Finding]:
-    mapped = [(first, first + size) for inside, first, size in host.need("podman.info.uidmap") if inside]
-    lost = [
-        entry
-        for entry in ranges_of(host, "subuid")
-        if not any(begin <= entry["start"] and entry["start"] + entry["count"] <= end for begin, end in mapped)
-    ]
+    mapped = [_subid.Range(first, size) for inside, first, size in host.need("podman.info.uidmap") if inside]
+    ids = ids_of(host)
+    lost = _subid.subtract(ids.uids, mapped)
     if not lost:
         return None
     return Finding(
-        f"/etc/subuid gives {describe(lost)}, which is not in the user namespace of Podman.",
+        f"/etc/subuid gives {', '.join(map(str, lost))}, which is not in the user namespace of Podman.",
         (
             f"podman info: uidmap {host.need('podman.info.uidmap')}",
-            f"/etc/subuid: {describe(ranges_of(host, 'subuid'))}",
+            f"/etc/subuid: {describe(own_lines(ids, 'subuid'))}",
         ),
         migrate(host),
         MIGRATE_LOSS,
@@ -267,33 +315,25 @@ def mapping_stale(host: Host) -> Optional[Finding]:
 )
 def store_foreign_ids(host: Host) -> Optional[Finding]:
     owners = host.need("store.foreign_ids.owners")
-    known = {
-        kind: [(entry["start"], entry["start"] + entry["count"]) for entry in ranges_of(host, kind)]
-        for kind in ("subuid", "subgid")
+    ids = ids_of(host)
+    uids, gids = ({int(pair.split()[column]) for pair in owners} for column in (0, 1))
+    strange = {
+        "uid": _unmapped(uids - {host.uid}, ids.uids),
+        # The group root on a directory that an administrator made for the user does no harm.
+        "gid": _unmapped(gids - {host.need("user.gid"), 0}, ids.gids),
     }
-    own = {"subuid": host.uid, "subgid": host.need("user.gid")}
-    strange: dict[str, set[int]] = {"subuid": set(), "subgid": set()}
-    for pair in owners:
-        for kind, number in zip(("subuid", "subgid"), map(int, pair.split())):
-            # The group root on a directory that an administrator made for the user does no harm.
-            if (
-                (kind, number) != ("subgid", 0)
-                and number != own[kind]
-                and not any(begin <= number < end for begin, end in known[kind])
-            ):
-                strange[kind].add(number)
     if not any(strange.values()):
         if not host.need("store.foreign_ids")["complete"]:
             raise Skip("the store is too large to look at every file in time; its first files are in order")
         return None
-    numbers = sorted(strange["subuid"] | strange["subgid"])
+    numbers = sorted({*strange["uid"], *strange["gid"]})
     evidence = tuple(
-        f"{host.get('store.graph_root')}: files of {kind[3:]} {', '.join(map(str, sorted(found)[:5]))}"
+        f"{host.get('store.graph_root')}: files of {kind} {', '.join(map(str, found[:5]))}"
         for kind, found in strange.items()
         if found
     )
-    ids = [number for number in numbers if number >= 65536]
-    if not ids:
+    lost = [number for number in numbers if number >= 65536]
+    if not lost:
         # Not a lost range but files that somebody else, most often root, has put there.
         return Finding(
             f"The store holds files of {'root' if numbers == [0] else f'the ids {numbers[:5]}'}: a podman command was "
@@ -304,20 +344,20 @@ def store_foreign_ids(host: Host) -> Optional[Finding]:
                 f"{' -o '.join(f'-uid {n} -o -gid {n}' for n in numbers[:5])} \\) -exec chown -h {host.user}: {{}} +",
             ),
         )
-    start = _old_start(host, ids)
+    start = _old_start(host, lost)
     return Finding(
-        f"{host.get('store.graph_root')} holds files of ids from {ids[0]} on, which no range of {host.user} covers "
+        f"{host.get('store.graph_root')} holds files of ids from {lost[0]} on, which no range of {host.user} covers "
         "now.",
         evidence,
-        (
-            f"usermod --add-subuids {start}-{start + NEEDED_IDS - 1} --add-subgids {start}-{start + NEEDED_IDS - 1} "
-            f"{host.user}",
-            *migrate(host),
-        ),
+        add_ids(host, start),
         f"{MIGRATE_LOSS} The old range is taken to begin at {start}: look at a backup of /etc/subuid if there is one. "
         f"The role does the same with userns_subid_start: {start} and userns_subid_count: {NEEDED_IDS}; "
         "podman_scan_storage: true has it look whether files of other lost ids are left.",
     )
+
+
+def _unmapped(numbers: set[int], ranges: list[_subid.Range]) -> list[int]:
+    return sorted(number for number in numbers if not any(own.start <= number < own.end for own in ranges))
 
 
 def _old_start(host: Host, ids: list[int]) -> int:
@@ -488,11 +528,11 @@ def _denials(host: Host) -> list[str]:
     reference="containers/podman issues 28578 and 29421",
 )
 def host_profile_attaches(host: Host) -> Optional[Finding]:
-    ranges = [(entry["start"], entry["start"] + entry["count"]) for entry in ranges_of(host, "subuid")]
+    ranges = ids_of(host).uids
     ours = []
     for line in _denials(host):
         found = re.search(r"fsuid=(\d+)", line)
-        if found and any(begin <= int(found.group(1)) < end for begin, end in ranges):
+        if found and any(own.start <= int(found.group(1)) < own.end for own in ranges):
             ours.append(line)
     if not ours:
         return None

@@ -34,7 +34,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Optional
 
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _redact, _toml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _redact, _subid, _toml
 
 # Seconds until a command counts as hanging, and until a search of the store or of the journal is given up.
 TIMEOUT = 8.0
@@ -87,14 +87,12 @@ def redact(value: Fact, key: str = "") -> Fact:
 # --- parsers ---
 
 
-def parse_subids(text: str) -> list[dict[str, Any]]:
-    """The ranges of a subuid(5) or subgid(5) file: owner (name or id), start, count."""
-    ranges = []
-    for line in text.splitlines():
-        parts = line.strip().split(":")
-        if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
-            ranges.append({"owner": parts[0], "start": int(parts[1]), "count": int(parts[2])})
-    return ranges
+def subid_lines(text: str) -> list[dict[str, Any]]:
+    """The lines of a subuid(5) or subgid(5) file: owner (name or id), start, count, number of the line."""
+    return [
+        {"owner": entry.owner, "start": entry.range.start, "count": entry.range.count, "line": entry.line}
+        for entry in _subid.parse(text, "")[0]
+    ]
 
 
 def parse_properties(text: str) -> list[dict[str, str]]:
@@ -263,7 +261,7 @@ def has_capability(data: bytes, number: int) -> bool:
 
 
 def open_file(path: str, flags: int) -> int:
-    """Open a regular file, as C(opener) of open(): a named pipe, which a user can put anywhere, would block for ever."""
+    """Open a regular file, as C(opener) of open(). A named pipe, which users can make, would block for ever."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -741,16 +739,14 @@ class Gatherer:
         }
 
     def subids(self) -> Fact:
-        source = re.search(r"^subid:\s*(\S.*)", read_or("/etc/nsswitch.conf"), re.MULTILINE)
-        if source and source.group(1).split() != ["files"]:
-            return {
-                "error": f"subordinate ids come from {source.group(1).strip()} (subid: in "
-                "/etc/nsswitch.conf), not from files"
-            }
+        source = _subid.parse_source(read_or("/etc/nsswitch.conf"))
+        if source != "files":
+            raise HostError(f"subordinate ids come from {source} (subid: in /etc/nsswitch.conf), not from files")
         return {
-            "subuid": parse_subids(read_or("/etc/subuid")),
-            "subgid": parse_subids(read_or("/etc/subgid")),
-            "backup": parse_subids(read_or("/etc/subuid-")),
+            "subuid": subid_lines(read_or(_subid.UID_FILE)),
+            "subgid": subid_lines(read_or(_subid.GID_FILE)),
+            "backup": subid_lines(read_or("/etc/subuid-")),
+            "limits": _subid.parse_limits(read_or("/etc/login.defs"))._asdict(),
             "users": [
                 [entry.pw_name, entry.pw_uid]
                 for entry in pwd.getpwall()

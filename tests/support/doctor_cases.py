@@ -108,7 +108,10 @@ def attach(cause: str) -> Changes:
 
 
 def ids(*entries: tuple[str, int, int]) -> list[dict[str, Any]]:
-    return [{"owner": owner, "start": start, "count": count} for owner, start, count in entries]
+    return [
+        {"owner": owner, "start": start, "count": count, "line": line}
+        for line, (owner, start, count) in enumerate(entries, 1)
+    ]
 
 
 MISSING_USER = {"error": f"the user {USER} does not exist"}
@@ -133,9 +136,21 @@ CASES: dict[str, list[Changes]] = {
             "subids subgid": ids(("bob", 165536, 65536), (USER, 200000, 65536)),
         },
         {"subids users": [["ldapuser", 131100]], "subids subuid": ids((USER, 131072, 65536))},
+        {
+            "subids subuid": ids(
+                ("bob", 200010, 10), ("bob", 300010, 10), (USER, 200000, 40000), (USER, 300000, 40000)
+            ),
+            "subids subgid": ids((USER, 200000, 40000), (USER, 300000, 40000)),
+        },
+        {"subids subuid": ids(("bob", 200010, 10), (str(UID), 200000, 65536))},
     ],
     "userns.subgid_mismatch": [
         {"subids subuid": ids((USER, 131072, 65536)), "subids subgid": ids((USER, 262144, 65536))},
+        {"subids subuid": ids((USER, 100000, 131072)), "subids subgid": ids((USER, 100000, 65536))},
+        {
+            "subids subuid": ids((USER, 131072, 65536), ("bob", 262144, 65536)),
+            "subids subgid": ids((USER, 262144, 65536)),
+        },
     ],
     "userns.mapping_stale": [
         {

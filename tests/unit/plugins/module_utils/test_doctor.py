@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT / "tests/support"))
-from doctor_cases import CASES, FACTS, attach, changed, healthy, runner, storage, tmpfs
+from doctor_cases import CASES, FACTS, attach, changed, healthy, ids, runner, storage, tmpfs
 
 HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
 BROKEN = [
@@ -529,6 +529,107 @@ def test_edits_can_be_run_one_after_another_in_any_order(host, tmp_path):
         # Where two sections look the same, an edit may find nothing to do, but is never made in the wrong place.
         assert "feature_flags" not in document["runners"][0]
         assert document["runners"][1].get("feature_flags", {"F": True}) == {"F": True}
+
+
+def subids(uids: list, gids: list | None = None, **facts: object) -> dict:
+    """The facts of a host where subordinate ids are given so."""
+    return changed(
+        healthy(),
+        {
+            "subids subuid": ids(*uids),
+            "subids subgid": ids(*(uids if gids is None else gids)),
+            **{f"subids {key}": value for key, value in facts.items()},
+        },
+    )
+
+
+U = "gitlab-runner"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "facts", "expected"),
+    [
+        # Above the user's own ids, so that the owners of existing files stay.
+        (
+            "userns.subuid_size",
+            subids([(U, 231072, 1000)]),
+            "--add-subuids 232072-296607 --add-subgids 232072-296607",
+        ),
+        (
+            "userns.subuid_size",
+            subids([(U, 100000, 40000), (U, 100000, 40000)]),
+            "--add-subuids 140000-165535 --add-subgids 140000-165535",
+        ),
+        (
+            "userns.subuid_missing",
+            subids([("bob", 100000, 65536)], users=[["ldap", 165540]]),
+            "--add-subuids 165541-231076 --add-subgids 165541-231076",
+        ),
+        ("userns.subuid_missing", subids([], [(U, 300000, 65536)]), "--add-subuids 300000-365535"),
+        # The old ids are for nobody then.
+        (
+            "userns.subuid_overlap",
+            subids([("bob", 200010, 10), ("bob", 300010, 10), (U, 200000, 40000), (U, 300000, 40000)]),
+            "--del-subuids 200000-239999 --del-subuids 300000-339999 --del-subgids 200000-239999 "
+            "--del-subgids 300000-339999 --add-subuids 100000-165535 --add-subgids 100000-165535",
+        ),
+        (
+            "userns.subuid_overlap",
+            subids([("bob", 300010, 10), (U, 200000, 40000), (U, 300000, 40000)]),
+            "--del-subuids 300000-339999 --del-subgids 300000-339999 --add-subuids 240000-265535 "
+            "--add-subgids 240000-265535",
+        ),
+        (
+            "userns.subgid_mismatch",
+            subids([(U, 100000, 131072)], [(U, 100000, 65536)]),
+            "--add-subgids 165536-231071",
+        ),
+        (
+            "userns.store_foreign_ids",
+            changed(
+                subids([(U, 100000, 65536), (U, 200000, 1000)]),
+                {"store exists": True, "store foreign_ids": {"owners": ["201000 201000"], "complete": True}},
+            ),
+            "--add-subuids 201000-265535 --add-subgids 201000-265535",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_ids_that_a_remedy_gives(identifier, facts, expected):
+    commands = [command for command in findings(facts)[identifier]["remedy"] if command.startswith("usermod")]
+    assert commands == [f"usermod {expected} {U}"]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "facts", "reason"),
+    [
+        ("userns.subuid_missing", subids([], limits={"lowest": 65536, "first": 100000, "last": 100100}), "65536 free"),
+        ("userns.subuid_overlap", subids([("bob", 200010, 10), ("995", 200000, 65536)]), "by its uid 995"),
+        (
+            "userns.subgid_mismatch",
+            subids([(U, 131072, 65536), ("bob", 262144, 65536)], [(U, 262144, 65536)]),
+            "262144-327679 of bob",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_ids_that_no_command_can_give(identifier, facts, reason):
+    remedy = findings(facts)[identifier]["remedy"]
+    assert not any(command.startswith("usermod") for command in remedy)
+    assert any(command.startswith("${EDITOR:-vi} /etc/subuid") and reason in command for command in remedy)
+
+
+def test_the_same_ids_in_different_ranges_are_no_mismatch():
+    facts = subids([(U, 100000, 65536)], [(U, 100000, 32768), (U, 132768, 32768)])
+    assert not {"userns.subgid_mismatch", "userns.subuid_overlap", "userns.subuid_size"} & set(findings(facts))
+
+
+def test_ids_below_others_shift_the_owners_of_files():
+    def loss(uids: int, gids: int) -> str:
+        return findings(subids([(U, 200000, uids)], [(U, 200000, gids)]))["userns.subgid_mismatch"]["loss"]
+
+    assert "shift" not in loss(65536, 70000)
+    assert "shift" in findings(subids([(U, 200000, 65536)], [(U, 300000, 65536)]))["userns.subgid_mismatch"]["loss"]
 
 
 @pytest.mark.parametrize(

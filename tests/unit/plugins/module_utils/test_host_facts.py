@@ -27,18 +27,6 @@ ME = pwd.getpwuid(os.geteuid()).pw_name
 # --- parsers ---
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", []),
-        ("alice:100000:65536\n", [{"owner": "alice", "start": 100000, "count": 65536}]),
-        ("995:1:2\n# x\n\nbad:line\nbob:x:1\n", [{"owner": "995", "start": 1, "count": 2}]),
-    ],
-)
-def test_parse_subids(text, expected):
-    assert host_facts.parse_subids(text) == expected
-
-
 def test_parse_properties():
     assert host_facts.parse_properties("A=1\nB=x=y\n\nA=2\n") == [{"A": "1", "B": "x=y"}, {"A": "2"}]
 
@@ -415,6 +403,23 @@ def test_a_named_pipe_of_the_user_stops_nothing(gatherer, tmp_path, place):
     thread.start()
     thread.join(10)
     assert facts and f"{path} cannot be read: not a regular file" in json.dumps(facts)
+
+
+def test_subids(gatherer, monkeypatch):
+    files = {
+        "/etc/nsswitch.conf": "subid: files\n",
+        "/etc/login.defs": "SUB_UID_MIN 200000\nUID_MAX 70000\n",
+        "/etc/subuid": "alice:100000:65536\n# x\nbad:line\n",
+        "/etc/subgid": "995:1:2\n",
+    }
+    monkeypatch.setattr(host_facts, "read_or", lambda path, default="": files.get(path, default))
+    fact = gatherer.subids()
+    assert fact["subuid"] == [{"owner": "alice", "start": 100000, "count": 65536, "line": 1}]
+    assert fact["subgid"] == [{"owner": "995", "start": 1, "count": 2, "line": 1}]
+    assert fact["backup"] == []
+    assert fact["limits"] == {"lowest": 70001, "first": 200000, "last": 600100000}
+    files["/etc/nsswitch.conf"] = "subid: sss\n"
+    assert "come from sss" in host_facts.guarded(gatherer.subids)["error"]
 
 
 def test_podman_is_not_asked_where_there_is_no_store(gatherer, monkeypatch, tmp_path):
