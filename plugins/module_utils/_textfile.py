@@ -30,8 +30,9 @@ MAX_ATTEMPTS = 5
 # As many links as Linux follows.
 _MAX_LINKS = 40
 
-# macOS, which can be the controller that edits a values file, has no O_PATH.
-_DIRECTORY = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW
+_DIRECTORY = os.O_DIRECTORY | os.O_NOFOLLOW
+# To pass through a directory takes no right to read it. macOS, where a values file may be edited, has no O_PATH.
+_THROUGH = _DIRECTORY | getattr(os, "O_PATH", 0)
 
 Compute = Callable[[Optional[bytes]], Optional[bytes]]
 
@@ -133,14 +134,14 @@ class _Place:
 
         C(make) makes and opens a missing one, from its path, its name and the directory that it belongs in.
         """
-        self.directory = os.open("/", _DIRECTORY)
+        self.directory = os.open("/", _THROUGH)
         path = "/"
         for name in self.parent.split("/"):
             if name:
                 outer, path = self.directory, os.path.join(path, name)
                 self.directory = None
                 try:
-                    self.directory = os.open(name, _DIRECTORY, dir_fd=outer)
+                    self.directory = os.open(name, _THROUGH, dir_fd=outer)
                 except FileNotFoundError:
                     if make is None:
                         raise
