@@ -50,9 +50,12 @@ class ExactKeys(dict[str, Any]):
 
 
 class Entry:
-    """A key and its value. C(start) is the key's place; lines are counted for entries of a section only."""
+    """A key and its value. C(start) is the key's place; lines are counted for entries of a section only.
 
-    __slots__ = ("indent", "keys", "line_end", "line_start", "node", "start")
+    C(host) holds it: a section, or an inline table.
+    """
+
+    __slots__ = ("host", "indent", "keys", "line_end", "line_start", "node", "start")
 
     def __init__(self, keys: tuple[str, ...], start: int, line_start: int) -> None:
         self.keys = keys
@@ -61,6 +64,7 @@ class Entry:
         self.line_end = start
         self.indent = ""
         self.node: Optional[Node] = None
+        self.host: Optional[Section | Table] = None
 
 
 class Value:
@@ -310,6 +314,7 @@ class _Parser:
                 f"'{format_path(child_path(table, key))}' {self.defined(table.items[key])} already",
             )
         entry.node = node
+        entry.host = host
         node.entry = entry
         table.items[key] = node
         host.entries.append(entry)

@@ -85,6 +85,8 @@ class Editor:
         self._deletes: list[tuple[int, int]] = []
         self._section_ends: set[int] = set()
         self._opened: set[int] = set()
+        # The inline tables that change, with the entries that go and the texts of those that come.
+        self._inline: dict[int, tuple[Table, list[Entry], list[str]]] = {}
         # The lines of headers that are new above those of their children: place, depth of the table, and lines.
         self._implied: dict[int, tuple[int, int, list[str]]] = {}
         self._step, self._nest, self._blank = self._style(indent)
@@ -115,7 +117,10 @@ class Editor:
         for place, depth, lines in self._implied.values():
             # Tables around others first.
             self._insert_line(place, 1000 + depth, "".join(lines))
+        for changes in self._inline.values():
+            self._edit_inline_table(*changes)
         self._implied.clear()
+        self._inline.clear()
         if not self._inserts and not self._deletes:
             return self.source
         parts: list[str] = []
@@ -227,8 +232,6 @@ class Editor:
     # ---------------------------------------------------------------------------------------------- merging
 
     def _merge(self, table: Table, wanted: Data) -> None:
-        if table.kind == INLINE and not self._fits_inline(table, wanted):
-            return
         for key, want in wanted.items():
             name = spelling(table.items, key, wanted, self.fold_case)
             node = table.items.get(name)
@@ -237,15 +240,6 @@ class Editor:
                     continue
                 want = want.value
             self._set(table, name, node, want)
-
-    def _fits_inline(self, table: Table, wanted: Data) -> bool:
-        """Whether an inline table can be edited in place; if a part has to go, it is written anew here."""
-        before = node_data(table)
-        after = merge(before, wanted, self.fold_case)
-        if _keeps_all(before, after):
-            return True
-        self._replace(table.start, table.end, format_value(after))
-        return False
 
     def _set(self, table: Table, key: str, node: Optional[Node], want: Any) -> None:
         if want is None:
@@ -304,6 +298,23 @@ class Editor:
         elif not same(node.data, after):
             self._edit_array(node, after)
 
+    def _changes_of(self, table: Table) -> tuple[Table, list[Entry], list[str]]:
+        return self._inline.setdefault(id(table), (table, [], []))
+
+    def _edit_inline_table(self, table: Table, gone: Sequence[Entry], new: Sequence[str]) -> None:
+        kept = [entry for entry in table.entries if entry not in gone]
+        if not kept:
+            self._replace(table.start, table.end, f"{{ {', '.join(new)} }}" if new else "{}")
+            return
+        first = table.entries.index(kept[0])
+        for number, entry in enumerate(table.entries):
+            # One comma goes with it: the one behind it if nothing stays before it, else the one before it.
+            if number < first:
+                self._delete(entry.start, table.entries[number + 1].start)
+            elif entry in gone:
+                self._delete(node_end(table.entries[number - 1]), node_end(entry))
+        self._insert(node_end(table.entries[-1]), 0, "".join(", " + text for text in new))
+
     # --------------------------------------------------------------------------------------------- removing
 
     def _remove(self, node: Node) -> None:
@@ -311,10 +322,10 @@ class Editor:
             for table in node.tables:
                 self._remove(table)
         elif node.entry is not None:
-            if node.entry.line_end > node.entry.start:
-                self._delete(node.entry.line_start, node.entry.line_end)
+            if isinstance(node.entry.host, Table):
+                self._changes_of(node.entry.host)[1].append(node.entry)
             else:
-                raise TomlError("an entry of an inline table cannot be removed by itself")
+                self._delete(node.entry.line_start, node.entry.line_end)
         elif isinstance(node, Table):
             # Deletions may overlap: entries of a section that goes need no care.
             for child in node.items.values():
@@ -350,17 +361,7 @@ class Editor:
             self._insert_line(place, 0, text)
         elif isinstance(host, Table):
             text = f"{format_path((*table.prefix, key))} = {format_value(value)}"
-            # What ends at the same place further in comes first.
-            priority = -2 * len(host.path)
-            if host.entries:
-                self._insert(node_end(host.entries[-1]), priority, ", " + text)
-            elif id(host) in self._opened:
-                self._insert(host.end, priority, ", " + text)
-            else:
-                self._opened.add(id(host))
-                self._replace(host.start, host.end, "{ ")
-                self._insert(host.end, priority, text)
-                self._insert(host.end, priority + 1, " }")
+            self._changes_of(host)[2].append(text)
 
     def _add_to_implicit(self, table: Table, key: str, value: Any) -> None:
         """Add to a table that only its children's headers imply: it gets its own header before the first."""
@@ -636,16 +637,6 @@ def _sections_of(node: Node) -> Iterator[Section]:
         for child in node.items.values():
             if not isinstance(child, Value):
                 yield from _sections_of(child)
-
-
-def _keeps_all(before: Any, after: Any) -> bool:
-    """Whether no table loses a key, and no value turns from or into a table."""
-    for key, old in before.items():
-        if key not in after or isinstance(old, dict) != isinstance(after[key], dict):
-            return False
-        if isinstance(old, dict) and not _keeps_all(old, after[key]):
-            return False
-    return True
 
 
 def _deeper(outer: str, inner: str) -> str:

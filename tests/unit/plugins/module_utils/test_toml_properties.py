@@ -211,6 +211,25 @@ def entries(text):
     return found
 
 
+def inline_entries(text):
+    """All entries of inline tables that are the value of a key, by path: the bytes of key and value."""
+    found = {}
+
+    def collect(path, node):
+        if isinstance(node, _toml.Table):
+            for entry in node.entries:
+                found[path + entry.keys] = text[entry.start : entry.node.end]
+                collect(path + entry.keys, entry.node)
+
+    document = _toml.parse(text)
+    for section in document.sections:
+        parts = section.table.path
+        if not any(isinstance(at(document.root, parts[:n]), _toml.Tables) for n in range(1, len(parts) + 1)):
+            for entry in section.entries:
+                collect(parts + entry.keys, entry.node)
+    return found
+
+
 def at(node, path):
     for key in path:
         if isinstance(node, _toml.Tables):
@@ -243,10 +262,11 @@ def test_edit_reaches_the_wanted_data_and_nothing_else(text, wanted):
     expected = _toml.merge(read(text), wanted)
     assert _toml.same(_toml.without_empty(read(result)), _toml.without_empty(expected))
     assert edited(result, wanted) == result
-    after = entries(result)
-    for path, line in entries(text).items():
-        if not touches(wanted, path):
-            assert after[path] == line
+    for found in (entries, inline_entries):
+        after = found(result)
+        for path, source in found(text).items():
+            if not touches(wanted, path):
+                assert after[path] == source
     assert result.startswith("\ufeff") == text.startswith("\ufeff")
 
 
