@@ -221,7 +221,7 @@ def _replace(ids: _subid.Host, shared: list[_subid.Range]) -> str:
     def without(entries: list[_subid.Entry], ranges: list[_subid.Range]) -> list[_subid.Entry]:
         own = _subid.owned(entries, ids.user, ids.uid)
         return [
-            *(entry for entry in entries if entry.range not in own),
+            *(entry for entry in entries if not _subid.owned([entry], ids.user, ids.uid)),
             *(_subid.Entry(ids.user, found, 0) for found in _subid.subtract(own, ranges)),
             # The old ids are for nobody: files of them may be left somewhere.
             *(_subid.Entry("", found, 0) for found in ranges),
