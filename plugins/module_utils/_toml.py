@@ -772,23 +772,29 @@ def plain(wanted: Any) -> Any:
 Plan = list[tuple[Optional[int], Data]]
 
 
-def match_tables(present: Sequence[Any], wanted: Sequence[Data]) -> tuple[Plan, list[int]]:
+def match_tables(present: Sequence[Any], wanted: Sequence[Data], fold_case: bool = False) -> tuple[Plan, list[int]]:
     """Pair the wanted tables of an array with the present ones.
 
     Takes the data of both. Returns a list of (index of the present table or None, wanted table) and the
     indexes of the present tables that are not wanted. They pair by C(name) if each wanted one has that (the
     second of a name with the second of that name), else by position.
     """
-    if not all(isinstance(table.get("name"), str) for table in wanted):
+
+    def name_of(table: Data) -> Optional[str]:
+        name = table.get(spelling(table, "name", {}, fold_case))
+        return name if isinstance(name, str) else None
+
+    names = [name_of(table) for table in wanted]
+    if None in names:
         paired: Plan = [(index if index < len(present) else None, table) for index, table in enumerate(wanted)]
         return paired, list(range(len(wanted), len(present)))
     places: dict[str, list[int]] = {}
     for index, table in enumerate(present):
-        places.setdefault(table.get("name", "") if isinstance(table.get("name"), str) else "", []).append(index)
+        places.setdefault(name_of(table) or "", []).append(index)
     plan: Plan = []
     used: set[Optional[int]] = set()
-    for table in wanted:
-        queue = places.get(table["name"], [])
+    for name, table in zip(names, wanted):
+        queue = places.get(name or "", [])
         place = queue.pop(0) if queue else None
         used.add(place)
         plan.append((place, table))
@@ -828,7 +834,7 @@ def merge(present: Data, wanted: Data, fold_case: bool = False) -> Data:
             elif not is_removal(want):
                 after[name] = plain(want)
         elif is_tables(want) and is_tables(old):
-            after[name] = merge_tables(old, *match_tables(old, want), fold_case)  # type: ignore[arg-type]
+            after[name] = merge_tables(old, *match_tables(old, want, fold_case), fold_case)  # type: ignore[arg-type]
         else:
             after[name] = plain(want)
     return after

@@ -253,9 +253,9 @@ class Editor:
                     self._remove(node)
                 self._add_table(table, key, want)
         elif is_tables(want) and isinstance(node, Tables):
-            self._edit_tables(table, key, node, *match_tables(node_data(node), want))
+            self._edit_tables(table, key, node, *match_tables(node_data(node), want, self.fold_case))
         elif is_tables(want) and isinstance(node, Value) and is_tables(node.data):
-            plan, removed = match_tables(node.data, want)
+            plan, removed = match_tables(node.data, want, self.fold_case)
             self._edit_inline_tables(node, plan, removed)
         elif is_tables(want) and node is None:
             self._edit_tables(table, key, None, [(None, item) for item in want], [])

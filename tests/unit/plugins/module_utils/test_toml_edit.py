@@ -342,6 +342,17 @@ def test_folded_keys():
     assert _toml.merge(_toml.loads(text), wanted, fold_case=True) == _toml.loads(after)
 
 
+def test_folded_name_of_a_table():
+    text = '[[s]]\nName = "pg"\nalias = "db"\n'
+    wanted = {"s": [{"name": "pg", "x": 1}]}
+    after = '[[s]]\nName = "pg"\nalias = "db"\nx = 1\n'
+    assert edited(text, wanted, fold_case=True) == after
+    assert _toml.merge(_toml.loads(text), wanted, fold_case=True) == _toml.loads(after)
+    inline = 's = [{Name = "pg", alias = "db"}]\n'
+    assert edited(inline, wanted, fold_case=True) == 's = [{Name = "pg", alias = "db", x = 1}]\n'
+    assert edited(text, wanted) == '[[s]]\nname = "pg"\nx = 1\n'
+
+
 def test_exact_key_before_folded_key():
     assert edited("A = 1\na = 1\n", {"a": 2}, fold_case=True) == "A = 1\na = 2\n"
 
