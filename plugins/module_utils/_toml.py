@@ -32,6 +32,11 @@ class TomlError(Exception):
         self.line = line
 
 
+def array_of_tables_error(path: Sequence[str], line: Optional[int] = None) -> TomlError:
+    """The error about wanted data that has a table, or keys of one, where the file has an array of tables."""
+    return TomlError(f"'{format_path(path)}' is an array of tables: give a list of tables, or null to remove all", line)
+
+
 class Equivalent:
     """A wanted value that other spellings may stand for: a present value that C(accepts) stays as it is."""
 
@@ -817,6 +822,8 @@ def merge(present: Data, wanted: Data, fold_case: bool = False) -> Data:
 
     A listed key is set, None removes it, an unlisted key stays; tables merge, arrays are replaced, arrays of
     tables become the wanted ones, where those that match_tables() pairs are merged. No argument is changed.
+
+    Raises TomlError for a wanted table where an array of tables is present: which one it means is not clear.
     """
     after = dict(present)
     for key, want in wanted.items():
@@ -831,6 +838,8 @@ def merge(present: Data, wanted: Data, fold_case: bool = False) -> Data:
         elif isinstance(want, dict):
             if isinstance(old, dict):
                 after[name] = merge(old, want, fold_case)
+            elif is_tables(old):
+                raise array_of_tables_error([name])
             elif not is_removal(want):
                 after[name] = plain(want)
         elif is_tables(want) and is_tables(old):

@@ -34,6 +34,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._toml impor
     Tables,
     TomlError,
     Value,
+    array_of_tables_error,
     child_path,
     format_key,
     format_path,
@@ -248,6 +249,9 @@ class Editor:
         elif isinstance(want, dict):
             if isinstance(node, Table):
                 self._merge(node, want)
+            elif node is not None and is_tables(node_data(node)):
+                place = node.start if isinstance(node, Value) else node.tables[0].host.start  # type: ignore[union-attr]
+                raise array_of_tables_error(child_path(table, key), self.document.line(place))
             elif not is_removal(want):
                 if node is not None:
                     self._remove(node)

@@ -35,12 +35,14 @@ options:
       - Tables are merged. Arrays are replaced.
       - An array of tables gets exactly the listed tables. Tables are paired with those of the file by
         their C(name) key if all listed ones have one, else by their position, and merged.
+      - A table is no wanted value for an array of tables, which would be lost; the task fails.
     type: dict
     default: {}
   absent:
     description:
       - Keys to remove, with dots between the tables and the key, as in C(storage.options."a.b").
-      - A table is removed with everything in it.
+      - A table, or an array of tables, is removed with everything in it. A key of the tables in an array
+        cannot be removed this way; list the tables in O(content), with V(null) for the key.
     type: list
     elements: str
     default: []
@@ -102,7 +104,7 @@ RETURN = r"""
 path:
   description: The file.
   type: str
-  returned: always
+  returned: success
   sample: /etc/containers/storage.conf
 diff:
   description: The text before and after, with secrets redacted.

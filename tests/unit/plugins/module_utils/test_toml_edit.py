@@ -320,6 +320,26 @@ def test_not_utf8():
         _toml.decode(b"a = 1\nb = '\xff'\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted", "line", "key"),
+    [
+        ("a = 1\n[[r]]\nx = 1\n[[r]]\nx = 2\n", {"r": {"x": True}}, 2, "r"),
+        ("[[r]]\nx = 1\n", {"r": {"x": None}}, 1, "r"),
+        ("[[r]]\nx = 1\n", {"r": {}}, 1, "r"),
+        ("[t]\n[[t.'a b']]\n", {"t": {"a b": {"x": 1}}}, 2, 't."a b"'),
+        ("t.u = [\n  {x = 1},\n]\n", {"t": {"u": {"x": 1}}}, 1, "t.u"),
+        ("[[s]]\n[[s.r]]\nx = 1\n", {"s": [{"r": {"x": 2}}]}, 2, "s.r"),
+        ("s = [{r = [{x = 1}]}, {}]\n", {"s": [{"r": {"x": 2}}]}, None, "r"),
+    ],
+)
+def test_a_table_does_not_replace_an_array_of_tables(text, wanted, line, key):
+    with pytest.raises(TomlError, match="is an array of tables: give a list of tables") as error:
+        edited(text, wanted)
+    assert error.value.line == line and f"'{key}' is an array of tables" in str(error.value)
+    with pytest.raises(TomlError, match="is an array of tables: give a list of tables"):
+        _toml.merge(_toml.loads(text), wanted)
+
+
 @pytest.mark.parametrize("wanted", [{"a": [None]}, {"a": 1 << 63}, {"a": "\ud800"}, {"a": object()}])
 def test_what_toml_cannot_say(wanted):
     with pytest.raises(TomlError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
+import pytest
 from ansible_collections.rootless.gitlab_runner.plugins.modules import toml_file
 
 STORAGE = """\
@@ -94,6 +95,21 @@ def test_unparsable_file_is_left(run_module, tmp_path):
 def test_a_key_in_both_options_is_an_error(run_module, tmp_path):
     args = {"path": str(tmp_path / "file"), "content": {"a": {"b": 1}}, "absent": ["a.b"]}
     assert "'a.b' is in absent and in content" in run_module(toml_file, args)["msg"]
+
+
+@pytest.mark.parametrize("more", [{"content": {"registry": {"insecure": True}}}, {"absent": ["registry.location"]}])
+def test_tables_of_an_array_are_not_lost(run_module, tmp_path, more):
+    path = tmp_path / "registries.conf"
+    text = '# mine\n[[registry]]\nlocation = "a"\n[[registry]]\nlocation = "b"\n'
+    path.write_text(text)
+    result = run_module(toml_file, {"path": str(path), **more})
+    assert result["failed"] and f"{path}: line 2: 'registry' is an array of tables: give a list" in result["msg"]
+    assert path.read_text() == text
+    again = run_module(
+        toml_file, {"path": str(path), "content": {"registry": [{"location": None, "insecure": True}, {}]}}
+    )
+    assert again["changed"]
+    assert path.read_text() == '# mine\n[[registry]]\ninsecure = true\n[[registry]]\nlocation = "b"\n'
 
 
 def test_secrets_do_not_show(run_module, tmp_path):
