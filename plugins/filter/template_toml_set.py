@@ -28,6 +28,8 @@ options:
     description:
       - The tables and keys to set, the same as O(rootless.gitlab_runner.helm_runner#module:config).
       - An array of tables such as C([[runners]]) is given as a dict, and meant with each of its tables.
+      - Keys are matched in any case, as GitLab Runner does it, and keep the case that they have in the text. Only
+        free keys, such as those of labels, are matched exactly.
     type: dict
     required: true
 seealso:

@@ -131,10 +131,10 @@ def verify_template(before: Optional[str], after: str, wanted: dict[str, Any], e
         raise HelmReleaseError(
             f"the chart would render a template that is not TOML ({error}), with which the runner could not start"
         ) from None
-    values = dict(_template_toml.leaves(wanted))
+    values = _template_toml.fold_all(dict(_template_toml.leaves(wanted)))
     for path, value in values.items():
-        found = list(_template_toml.tables(new, path[:-1]))
-        if not found or not all(_toml.same(table.get(path[-1]), value) for table in found):
+        found = list(_template_toml.settings(new, path))
+        if not found or not all(_template_toml.all_same(setting, value) for setting in found):
             raise HelmReleaseError(
                 f"with the present values of the release, {_toml.format_path(path)} would not be set by the edit;"
                 " the table is conditional, or an action of the template sets the key"
@@ -145,7 +145,8 @@ def verify_template(before: Optional[str], after: str, wanted: dict[str, Any], e
         except _toml.TomlError:
             return new
         for path, value in _template_toml.differences(old, new):
-            if path not in values or not _toml.same(value, values[path]):
+            folded = _template_toml.fold(path)
+            if folded not in values or not _toml.same(value, values[folded]):
                 raise HelmReleaseError(
                     f"the upgrade would also change {_toml.format_path(path)} of the runner, so that the chart at hand"
                     " is not the deployed one; say which to use by chart and chart_version"

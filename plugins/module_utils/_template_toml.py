@@ -16,9 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NoReturn, Optional, Union
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._config_schema import SCHEMA
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._gotemplate import (
     Action,
     Context,
@@ -71,6 +73,8 @@ class Header:
     """A header such as C([runners.kubernetes]), or, as number -1, the beginning of the text."""
 
     number: int
+    # The path as it is spelled, and folded.
+    spelling: Path
     path: Path
     array: bool
     start: int
@@ -83,7 +87,7 @@ class Header:
 
 @dataclass
 class Pair:
-    """A key with its value. C(path) is that of the key alone; a template action may be a part of either."""
+    """A key with its value. C(path) is that of the key alone, as it is spelled; actions may be a part of either."""
 
     path: Path
     start: int
@@ -113,7 +117,8 @@ def set_values(text: str, wanted: dict[str, Any]) -> Edited:
     """Set keys in each table of the given path.
 
     Takes the template, and nested dicts of tables and keys with their values, such as
-    C({"runners": {"kubernetes": {"privileged": True}}}). An array of tables is meant with each of its tables.
+    C({"runners": {"kubernetes": {"privileged": True}}}). An array of tables is meant with each of its tables. Keys are
+    matched as C(fold) does, and stay as they are spelled.
     Returns the text with as little changed as possible; the same text where all is set already.
 
     Raises TemplateTomlError: the text cannot be read, or the edit would be a guess; the text says why.
@@ -121,6 +126,7 @@ def set_values(text: str, wanted: dict[str, Any]) -> Edited:
     values = dict(leaves(wanted))
     if not values:
         raise TemplateTomlError("there is nothing to set: not one key with a value is given")
+    folded = fold_all(values)
     edited = Edited(text)
     try:
         # Each is put at the top of its table, so that the first key has to come last.
@@ -129,7 +135,7 @@ def set_values(text: str, wanted: dict[str, Any]) -> Edited:
             edited.text = editor.edit()
             edited.warnings.extend(warning for warning in editor.warnings if warning not in edited.warnings)
         if edited.text != text:
-            _verify(Reader(text), Reader(edited.text), values)
+            _verify(Reader(text), Reader(edited.text), folded)
     except TemplateError as error:
         raise TemplateTomlError(f"not a Go template, {error}") from None
     return edited
@@ -154,6 +160,32 @@ def leaves(wanted: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]
             except _toml.TomlError as error:
                 raise TemplateTomlError(f"{name}: {error}") from None
             yield here, value
+
+
+@cache
+def fold(path: Path) -> Path:
+    """A path in lower case, in which GitLab Runner finds its keys, but for those of tables with free keys (maps)."""
+    schema: Any = SCHEMA
+    folded = []
+    for key in path:
+        if isinstance(schema, str):
+            folded.append(key)
+            continue
+        lower = key.lower()
+        folded.append(lower)
+        schema = next((inner for name, inner in schema.items() if name.lower() == lower), {})
+        schema = schema[0] if isinstance(schema, list) else schema
+    return tuple(folded)
+
+
+def fold_all(values: dict[Path, Any]) -> dict[Path, Any]:
+    """Values by folded paths. Raises TemplateTomlError: two of them are the same."""
+    folded: dict[Path, Any] = {}
+    for path, value in values.items():
+        if fold(path) in folded:
+            raise TemplateTomlError(f"{_toml.format_path(path)} is there twice, in different case")
+        folded[fold(path)] = value
+    return folded
 
 
 # ------------------------------------------------------------------------------------------------ the reader
@@ -273,7 +305,7 @@ class Reader:
         templated = self.has_actions(start, end)
         number = len(self.headers)
         context = self.template.context(start)
-        self.statements.append(Header(number, path, array, start, end, context, templated))
+        self.statements.append(Header(number, path, fold(path), array, start, end, context, templated))
         return end
 
     def _read_pair(self, start: int) -> int:
@@ -430,13 +462,14 @@ class _Editor:
 
     def __init__(self, reader: Reader, path: Path, value: Any) -> None:
         self.reader = reader
-        self.table, self.key = path[:-1], path[-1]
-        self.path = path
+        self.spelling, self.key = path[:-1], path[-1]
+        self.path = fold(path)
+        self.table = self.path[:-1]
         self.name = _toml.format_path(path)
-        self.table_name = _toml.format_path(self.table)
+        self.table_name = _toml.format_path(self.spelling)
         self.value = value
         self.headers = reader.headers
-        self.root = Header(-1, (), False, 0, 0, ())
+        self.root = Header(-1, (), (), False, 0, 0, ())
         self.warnings: list[str] = []
         self.insertions: list[Insertion] = []
 
@@ -457,7 +490,7 @@ class _Editor:
         dotted = any(self._sets(pair) and len(pair.path) > 1 for pair in self._pairs())
         for pair in self._pairs():
             for owner in sorted(pair.owners):
-                self._refuse_pair(pair, self._header(owner).path, dotted)
+                self._refuse_pair(pair, self._header(owner).spelling, dotted)
 
     def _refuse_header(self, header: Header) -> None:
         reader, path = self.reader, self.path
@@ -476,13 +509,14 @@ class _Editor:
 
     def _refuse_pair(self, pair: Pair, owner: Path, dotted: bool) -> None:
         reader, path = self.reader, self.path
-        full = (*owner, *pair.path)
+        spelling = (*owner, *pair.path)
+        full = fold(spelling)
         if full == path:
             return
         if full[: len(path)] == path:
             reader.fail(pair.start, f"{self.name} is a table here, it cannot become a value")
         if full == path[: len(full)]:
-            reader.fail(pair.start, f"{_toml.format_path(full)} is not a table with a header; give it one first")
+            reader.fail(pair.start, f"{_toml.format_path(spelling)} is not a table with a header; give it one first")
         # A table that dotted keys define cannot have a header, too.
         if full[: len(self.table)] == self.table and len(owner) < len(self.table) and not dotted:
             reader.fail(pair.start, f"dotted keys make the table [{self.table_name}]; give it a header first")
@@ -540,7 +574,9 @@ class _Editor:
     def _set(self, header: Header) -> None:
         reader = self.reader
         if header.context and not self._is_repeated(header):
-            self._warn(header.start, f"[{_toml.format_path(header.path)}] is conditional: elsewhere the key is not set")
+            self._warn(
+                header.start, f"[{_toml.format_path(header.spelling)}] is conditional: elsewhere the key is not set"
+            )
         found = [pair for pair in self._pairs() if header.number in pair.owners and self._sets(pair)]
         for pair in found:
             if pair.owners != {header.number}:
@@ -635,10 +671,22 @@ class _Editor:
         self._insert_lines(
             place,
             [
-                f"{indent}[{self.table_name}]",
+                f"{indent}[{_toml.format_path(self._spelling(parent))}]",
                 f"{self._deeper(indent)}{_toml.format_key(self.key)} = {_toml.format_value(self.value)}",
             ],
         )
+
+    def _spelling(self, parent: Header) -> Path:
+        """The path of the table for a header inside of the parent, with the keys spelled as they are there already."""
+
+        def shared(header: Header) -> int:
+            pairs = list(zip(header.path, self.table))
+            return next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
+
+        inside = [header for header in self.headers if header.spelling[: len(parent.path)] == parent.spelling]
+        nearest = max(inside, key=shared, default=parent)
+        length = shared(nearest)
+        return (*nearest.spelling[:length], *self.spelling[length:])
 
     def _has_parts(self, parent: Header) -> bool:
         """Whether tables between the parent and the wanted one have headers; then it comes behind those."""
@@ -709,7 +757,7 @@ class _Editor:
 
     def _sets(self, pair: Pair) -> bool:
         """Whether a pair sets the key, at least if it is under the first of the headers it may be under."""
-        return any((*self._header(owner).path, *pair.path) == self.path for owner in pair.owners)
+        return any(fold((*self._header(owner).path, *pair.path)) == self.path for owner in pair.owners)
 
     def _header(self, number: int) -> Header:
         return self.headers[number] if number >= 0 else self.root
@@ -722,7 +770,10 @@ class _Editor:
 
 
 def _verify(before: Reader, after: Reader, values: dict[Path, Any]) -> None:
-    """Check, in each combination of branches, that the edit changes what it should and nothing else."""
+    """Check, in each combination of branches, that the edit changes what it should and nothing else.
+
+    The paths of the values are folded.
+    """
     problem: Optional[str] = None
     readable = effective = False
     templates = [Template(_ELLIPSIS.sub(_blanked, reader.text)) for reader in (before, after)]
@@ -743,11 +794,11 @@ def _verify(before: Reader, after: Reader, values: dict[Path, Any]) -> None:
                 " Set the key by hand"
             ) from None
         for path, value in differences(old, new):
-            if path not in values or not _toml.same(value, values[path]):
+            if fold(path) not in values or not _toml.same(value, values[fold(path)]):
                 raise TemplateTomlError(f"the edit would also change {_toml.format_path(path)}; set the key by hand")
         for path, value in values.items():
-            found = list(tables(new, path[:-1]))
-            if not all(_toml.same(table.get(path[-1], _MISSING), value) for table in found):
+            found = list(settings(new, path))
+            if not all(all_same(setting, value) for setting in found):
                 raise TemplateTomlError(
                     f"with the edit, {_toml.format_path(path)} would not be set everywhere; set it by hand"
                 )
@@ -786,13 +837,22 @@ def differences(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, Any
         yield path, new
 
 
-def tables(data: Any, path: Path) -> Iterator[dict[str, Any]]:
-    """The tables of a path that exist."""
+def settings(data: Any, path: Path, length: int = 1) -> Iterator[list[Any]]:
+    """The values of a key in each table that it can be in: none, or several if it is there in different case.
+
+    The path is folded.
+    """
     if isinstance(data, list):
         for item in data:
-            yield from tables(item, path)
+            yield from settings(item, path, length)
     elif isinstance(data, dict):
-        if not path:
-            yield data
-        elif path[0] in data:
-            yield from tables(data[path[0]], path[1:])
+        found = [value for key, value in data.items() if fold((*path[: length - 1], key)) == path[:length]]
+        if length == len(path):
+            yield found
+        else:
+            yield from settings(found, path, length + 1)
+
+
+def all_same(setting: list[Any], value: Any) -> bool:
+    """Whether one of the C(settings) is this value, whichever spelling of the key is read."""
+    return bool(setting) and all(_toml.same(found, value) for found in setting)

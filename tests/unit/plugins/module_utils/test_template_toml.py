@@ -187,6 +187,58 @@ def test_any_table_and_key(wanted: dict[str, Any], before: str, after: str) -> N
     assert edit(before, wanted) == after
 
 
+@pytest.mark.parametrize(
+    ("wanted", "before", "after"),
+    [
+        (
+            PRIVILEGED,
+            "[[runners]]\n[runners.kubernetes]\nPrivileged = false\n",
+            "[[runners]]\n[runners.kubernetes]\nPrivileged = true\n",
+        ),
+        (
+            PRIVILEGED,
+            "[[Runners]]\n[Runners.Kubernetes]\nimage = 'a'\n",
+            "[[Runners]]\n[Runners.Kubernetes]\nprivileged = true\nimage = 'a'\n",
+        ),
+        (
+            {"runners": {"Kubernetes": {"PRIVILEGED": True}}},
+            "[[runners]]\n[runners.kubernetes]\n",
+            "[[runners]]\n[runners.kubernetes]\n  PRIVILEGED = true\n",
+        ),
+        (PRIVILEGED, "[[Runners]]\n", "[[Runners]]\n  [Runners.kubernetes]\n    privileged = true\n"),
+        (
+            PRIVILEGED,
+            "[[runners]]\n[runners.Kubernetes.affinity]\n",
+            "[[runners]]\n[runners.Kubernetes]\n  privileged = true\n[runners.Kubernetes.affinity]\n",
+        ),
+        (
+            SERVICES,
+            "[[runners]]\n[runners.Kubernetes]\n",
+            "[[runners]]\n[runners.Kubernetes]\n  [runners.Kubernetes.service_container_security_context]\n"
+            "    privileged = true\n",
+        ),
+        (
+            PRIVILEGED,
+            "[[runners]]\nKubernetes.Privileged = false\n",
+            "[[runners]]\nKubernetes.Privileged = true\n",
+        ),
+        # Labels are free: there case matters.
+        (
+            {"runners": {"kubernetes": {"node_selector": {"Arch": "b", "arch": "c"}}}},
+            "[[runners]]\n[runners.kubernetes.Node_selector]\narch = 'a'\n",
+            "[[runners]]\n[runners.kubernetes.Node_selector]\nArch = \"b\"\narch = 'c'\n",
+        ),
+        (
+            PRIVILEGED,
+            "[[runners]]\n[runners.kubernetes]\nprivileged = true\nPrivileged = false\n",
+            "[[runners]]\n[runners.kubernetes]\nprivileged = true\nPrivileged = true\n",
+        ),
+    ],
+)
+def test_keeps_the_case_of_present_keys(wanted: dict[str, Any], before: str, after: str) -> None:
+    assert edit(before, wanted) == after
+
+
 KUBERNETES = "[[runners]]\n[runners.kubernetes]\n"
 
 
@@ -212,6 +264,7 @@ KUBERNETES = "[[runners]]\n[runners.kubernetes]\n"
         ("[[runners]]\n[runners.{{ .executor }}]\n", "line 2: a template action is a part of this header"),
         ("[[{{ .x }}]]\n[[runners]]\n", "line 1: a template action is a part of this header"),
         ("[[runners]]\nkubernetes = { image = 'a' }\n", "line 2: runners.kubernetes is not a table with a header"),
+        ("[[runners]]\nKubernetes = { image = 'a' }\n", "line 2: runners.Kubernetes is not a table with a header"),
         ("[[runners]]\nkubernetes.image = 'a'\n", "line 2: dotted keys make the table [runners.kubernetes]"),
         (KUBERNETES + "[runners.kubernetes.privileged]\n", "line 3: runners.kubernetes.privileged is a table"),
         (KUBERNETES + "privileged.a = 1\n", "line 3: runners.kubernetes.privileged is a table"),
@@ -259,6 +312,7 @@ def test_refuses_what_would_be_a_guess(text: str, message: str) -> None:
         ({}, "there is nothing to set"),
         ({"runners": {"kubernetes": {}}}, "there is nothing to set"),
         ({"runners": {"limit": None}}, "runners.limit is null"),
+        ({"runners": {"limit": 1}, "Runners": {"Limit": 2}}, "Runners.Limit is there twice, in different case"),
         ({"runners": [{"limit": 1}]}, "runners is a list of tables"),
         ({"runners": {"limit": 1 << 64}}, "runners.limit: a number has more than 64 bits"),
     ],
