@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -92,9 +93,14 @@ def registry(host, as_runner) -> None:
     )
 
 
-def make(as_runner, name: str, *lines: str, age: str = "--timestamp 0") -> None:
+def make(as_runner, name: str, *lines: str, old: bool = True) -> None:
+    """An image that was built long ago, as those of registries are, and came to this host eight days ago or now."""
     script = "\\n".join([f"FROM {IMAGE}", f"RUN echo {name} > /name", *lines])
-    as_runner(f"printf '{script}\\n' | podman build --quiet {age} --tag {name} --file - /srv/gitlab-standin")
+    as_runner(f"printf '{script}\\n' | podman build --quiet --timestamp 0 --tag {name} --file - /srv/gitlab-standin")
+    if old:
+        image = as_runner(f"podman image inspect --format {{{{.Id}}}} {name}").strip()
+        root = as_runner("podman info --format '{{.Store.GraphRoot}}'").strip()
+        as_runner(f"touch -d '8 days ago' {root}/overlay-images/{image}")
 
 
 def names(as_runner) -> set[str]:
@@ -116,8 +122,23 @@ def test_images_are_fetched_with_a_login_and_stay(play, host, as_runner, registr
     }
     registries = host.file(f"{home}/.config/containers/registries.conf.d/50-rootless-gitlab-runner.conf").content_string
     assert "insecure = true" in registries and f'location = "{REGISTRY}"' in registries
+    # A user that exists keeps its shell.
+    host.check_output("usermod --shell /bin/sh %s", USER)
     second = play(**IMAGES)
     assert (second.ok, second.changed) == (True, 0), second.text
+    assert host.user(USER).shell == "/bin/sh"
+    host.check_output("usermod --shell /bin/bash %s", USER)
+
+
+def test_logins_do_not_follow_a_link_of_the_runner_user(play, host, as_runner):
+    as_runner("mkdir ~/elsewhere && mv ~/.docker ~/docker && ln -s /etc ~/.docker")
+    try:
+        run = play(**IMAGES)
+        etc = host.file("/etc")
+        assert (etc.user, etc.group, etc.mode) == ("root", "root", 0o755)
+        assert not run.ok and not host.file("/etc/config.json").exists, run.text
+    finally:
+        as_runner("rm ~/.docker && mv ~/docker ~/.docker && rmdir ~/elsewhere")
 
 
 def test_an_insecure_registry_needs_consent(play):
@@ -130,7 +151,8 @@ def test_prune_removes_what_is_old_and_unused(play, host, as_runner):
     for name in ("example.com/old:1", "example.com/in-use:1", "localhost/only-here:1"):
         make(as_runner, name)
     make(as_runner, "example.com/labelled:1", "LABEL keep=yes")
-    make(as_runner, "example.com/young:1", age="")
+    make(as_runner, "example.com/young:1", old=False)
+    as_runner("podman tag example.com/old:1 example.com/renamed:1 && podman run --rm example.com/renamed:1 true")
     as_runner(
         "podman volume exists cache || podman volume create cache; podman create --name user example.com/in-use:1 true"
     )
@@ -145,7 +167,7 @@ def test_prune_removes_what_is_old_and_unused(play, host, as_runner):
         KEPT,
         IMAGE,
     }
-    assert "example.com/old:1" not in left
+    assert not left & {"example.com/old:1", "example.com/renamed:1"}
     as_runner("podman volume exists cache && podman container exists user")
     as_runner("podman rm user && podman rmi example.com/in-use:1 example.com/labelled:1 example.com/young:1")
 
@@ -223,11 +245,26 @@ def test_images_are_not_hidden_without_being_told(play):
     assert not run.ok and "tmpfs_storage_discard_existing: true" in run.text
 
 
+def test_a_tmpfs_does_not_hide_the_storage_that_is_below_its_path(play, host):
+    path = f"{host.user(USER).home}/.local/share/containers"
+    run = play(**ONLY_TMPFS, tmpfs_storage_path=path)
+    assert not run.ok and f"{path}/storage holds" in run.text and "tmpfs_storage_discard_existing: true" in run.text
+    run = play(
+        **ONLY_TMPFS, tmpfs_storage_path=path, tmpfs_storage_remove_old=True, tmpfs_storage_discard_existing=True
+    )
+    assert not run.ok and "is not the old storage only" in run.text
+    assert not host.mount_point(path).exists and host.file(f"{path}/storage/overlay").exists
+
+
 def test_the_storage_moves_to_the_tmpfs(play, host, as_runner):
     on_disk = f"{host.user(USER).home}/.local/share/containers/storage"
+    began = host.service("gitlab-runner").systemd_properties["ActiveEnterTimestampMonotonic"]
     run = play(**IMAGES, **TMPFS, tmpfs_storage_discard_existing=True, tmpfs_storage_run_root=True)
     assert run.ok, run.text
     assert f"{on_disk} stays on the disk" in run.text
+    # No job was between two containers while the storage moved.
+    as_runner("timeout 60 sh -c 'until systemctl is-active --quiet gitlab-runner; do :; done'")
+    assert host.service("gitlab-runner").systemd_properties["ActiveEnterTimestampMonotonic"] != began
     assert host.file(f"{on_disk}/overlay").exists
     info = json.loads(as_runner("podman info --format json"))
     assert (info["store"]["graphRoot"], info["store"]["runRoot"]) == (f"{PATH}/storage", f"{PATH}/run")
@@ -271,7 +308,7 @@ def test_a_full_tmpfs_fails_the_job_and_the_next_prune_frees_it(host, as_runner,
     host.check_output("sed -i s/^age_when_full=.*/age_when_full=1s/ /usr/local/bin/rootless-podman")
     as_runner(
         f"printf 'FROM {KEPT}\\nRUN dd if=/dev/zero of=/big bs=1M count=100\\n'"
-        " | podman build --quiet --timestamp 0 --tag example.com/big:1 --file - /srv/gitlab-standin"
+        " | podman build --quiet --tag example.com/big:1 --file - /srv/gitlab-standin"
     )
     assert "No space left on device" in fill(as_runner)
     # Now Podman cannot remove anything, not even by force.
@@ -309,6 +346,9 @@ def test_the_storage_returns_to_the_disk(play, host, as_runner):
     fill(as_runner)
     refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert not refused.ok and "they are lost then" in refused.text
+    as_runner("podman rm --all --force && podman rmi --all --force && podman volume create precious")
+    refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
+    assert not refused.ok and "holds 0 images, 0 containers and 1 volumes" in refused.text
     run = play(**ONLY_TMPFS, tmpfs_storage_state="absent", tmpfs_storage_discard_existing=True)
     assert run.ok, run.text
     assert not host.mount_point(PATH).exists
@@ -331,6 +371,18 @@ def test_the_reset_tells_asks_and_empties(play, host, as_runner, submit):
     playbook = "rootless.gitlab_runner.reset_storage"
     told = play(playbook)
     assert not told.ok and re.search(r"1 images, 0 containers, 1 volumes \(precious\), \d+ bytes", told.text), told.text
+
+    configuration = f"{host.user(USER).home}/.config/containers/storage.conf"
+    saved = host.file(configuration).content_string
+    # Not below /srv, because Podman refuses a storage on the overlay that the test host is on.
+    host.check_output("install -d -o %s /dev/shm/other && touch /dev/shm/other/file", USER)
+    as_runner("ln -s /dev/shm/other ~/link")
+    for root in ("/dev/shm/other", f"{host.user(USER).home}/link"):
+        as_runner(f"sed -i '/^graphroot/d; s|^\\[storage\\]|&\\ngraphroot = \"{root}\"|' {configuration}")
+        refused = play(playbook, podman_reset_discard_everything=True)
+        assert not refused.ok and "which root does not empty" in refused.text, refused.text
+        assert host.file("/dev/shm/other/file").exists and host.service("gitlab-runner").is_running
+    as_runner(f"printf %s {shlex.quote(saved)} > {configuration} && rm ~/link")
 
     job = as_runner(f"podman run --detach {IMAGE} sleep 1000").strip()
     refused = play(playbook, podman_reset_discard_everything=True)

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +273,84 @@ def test_a_mount_program_of_the_users_choice_stays():
     assert "options" not in render("tmpfs_storage", "__tmpfs_storage_conf", podman_storage_conf=choice)
 
 
+HOME = {
+    "ansible_facts": {"getent_passwd": {"gitlab-runner": ["x", "995", "995", "", "/home/gitlab-runner", "/bin/bash"]}}
+}
+DISK, TMPFS = "/home/gitlab-runner/.local/share/containers/storage", "/srv/rootless-containers/storage"
+
+
+@pytest.mark.parametrize(
+    ("state", "path", "root", "backing", "moves"),
+    [
+        ("present", "/srv/rootless-containers", DISK, "extfs", True),
+        ("present", "/srv/rootless-containers", TMPFS, "tmpfs", False),
+        ("present", "/srv/rootless-containers", "/srv/rootless-containers/own", "tmpfs", False),
+        ("present", "/srv/rootless-containers", TMPFS, "extfs", True),
+        ("present", "/home/gitlab-runner/.local/share/containers", DISK, "extfs", True),
+        ("absent", "/srv/rootless-containers", TMPFS, "tmpfs", True),
+        ("absent", "/srv/rootless-containers", TMPFS, "extfs", True),
+        ("absent", "/srv/rootless-containers", DISK, "extfs", False),
+    ],
+)
+def test_a_storage_is_on_the_tmpfs_only_if_podman_says_so(state, path, root, backing, moves):
+    variables = {
+        "tmpfs_storage_state": state,
+        "tmpfs_storage_path": path,
+        "__tmpfs_storage_found": found(
+            graphRoot=root, graphStatus={"Backing Filesystem": backing}, imageStore={"number": 7}
+        ),
+    }
+    assert render("tmpfs_storage", "__tmpfs_storage_moves", **variables) is moves
+    said = render("tmpfs_storage", "__tmpfs_storage_refusals", **variables)
+    assert bool(said) is moves and (not moves or f"{root} holds 7 images" in said[0])
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("volumes", [[], ["cache"]])
+def test_volumes_are_not_lost_without_consent(state, volumes):
+    variables = {
+        "tmpfs_storage_state": state,
+        "tmpfs_storage_remove_old": True,
+        "__tmpfs_storage_found": found(graphRoot=DISK if state == "present" else TMPFS),
+        "__tmpfs_storage_volumes": {"stdout_lines": volumes},
+    }
+    said = render("tmpfs_storage", "__tmpfs_storage_refusals", **variables)
+    assert bool(said) is bool(volumes) and (not volumes or "0 images, 0 containers and 1 volumes" in said[0])
+    assert render("tmpfs_storage", "__tmpfs_storage_refusals", **variables, tmpfs_storage_discard_existing=True) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [
+        ("/srv/rootless-containers", False),
+        ("/home/gitlab-runner/.local/share/containers", True),
+        (DISK, True),
+        (f"{DISK}/tmpfs", True),
+        (f"{DISK}-tmpfs", False),
+    ],
+)
+def test_the_old_storage_is_not_removed_with_the_new_one(path, refused):
+    status = {"Backing Filesystem": "tmpfs"}
+    said = render(
+        "tmpfs_storage",
+        "__tmpfs_storage_refusals",
+        tmpfs_storage_path=path,
+        tmpfs_storage_remove_old=True,
+        __userns_getent=HOME,
+        __tmpfs_storage_found=found(graphRoot=f"{path}/storage", graphStatus=status),
+    )
+    assert [text.partition(":")[0] for text in said] == ["tmpfs_storage_remove_old"] * refused
+
+
+@pytest.mark.parametrize("role", ["podman", "tmpfs_storage"])
+@pytest.mark.parametrize("own", [True, False])
+def test_another_look_up_does_not_take_the_user_away(role, own):
+    """A site's own getent replaces the fact of the role's."""
+    registered = {f"__{role}_getent" if own else "__userns_getent": HOME}
+    facts = {"getent_passwd": {"other": ["x", "1000", "1000", "", "/home/other", "/bin/sh"]}}
+    assert render(role, f"__{role}_home", facts, **registered) == "/home/gitlab-runner"
+
+
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_running_jobs_are_not_moved(state):
     root = "/home/u/.local/share/containers/storage" if state == "present" else "/srv/rootless-containers/storage"
@@ -282,3 +362,58 @@ def test_running_jobs_are_not_moved(state):
         __tmpfs_storage_found=found(running=2, graphRoot=root),
     )
     assert len(said) == 1 and said[0].startswith("2 containers are running")
+
+
+def test_running_jobs_are_waited_for():
+    said = render(
+        "tmpfs_storage",
+        "__tmpfs_storage_refusals",
+        podman_drain_wait=60,
+        tmpfs_storage_discard_existing=True,
+        __tmpfs_storage_found=found(running=2, graphRoot=DISK),
+    )
+    assert said == []
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    for name in ("home/storage/in", "elsewhere/in", "home/other/in"):
+        (tmp_path / name).mkdir(parents=True)
+    (home / "out").symlink_to(tmp_path / "elsewhere")
+    (home / "within").symlink_to("other")
+    return home
+
+
+@pytest.mark.parametrize(
+    ("root", "uid", "named", "entered"),
+    [
+        ("home/storage", None, None, True),
+        ("tmpfs/storage", None, None, True),
+        ("home/absent", None, None, None),
+        ("home/storage", 4000000, None, False),
+        ("home", None, None, False),
+        ("home/out", None, None, False),
+        ("home/within", None, None, True),
+        ("home/storage/../../elsewhere", None, None, False),
+        ("elsewhere", None, None, False),
+        ("elsewhere", None, "elsewhere", True),
+        ("home/out", None, "home/out", False),
+    ],
+)
+def test_root_empties_only_a_directory_that_is_the_runner_users(home, root, uid, named, entered):
+    top = home.parent
+    (top / "tmpfs/storage").mkdir(parents=True)
+    passwd = ["x", str(os.getuid() if uid is None else uid), "0", "", str(home), "/bin/bash"]
+    snippet = render(
+        "podman",
+        "__podman_reset_enter",
+        podman_storage_conf={"storage": {"graphroot": f"{top}/{named}"}} if named else {},
+        tmpfs_storage_path=f"{top}/tmpfs",
+        __podman_getent={"ansible_facts": {"getent_passwd": {"gitlab-runner": passwd}}},
+        __podman_reset_info={"stdout": json.dumps({"store": {"graphRoot": f"{top}/{root}"}})},
+    )
+    result = subprocess.run(["sh", "-c", f"{snippet}\npwd -P"], capture_output=True, text=True, check=False)
+    real = (top / root).resolve()
+    expected = {True: (0, f"{real}\n"), False: (3, ""), None: (0, "")}[entered]
+    assert (result.returncode, result.stdout) == expected, result.stderr
