@@ -346,7 +346,7 @@ def test_the_storage_returns_to_the_disk(play, host, as_runner):
     fill(as_runner)
     refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert not refused.ok and "they are lost then" in refused.text
-    as_runner("podman rm --all --force && podman rmi --all --force && podman volume create precious")
+    as_runner(f"rm -f {RESERVE}; podman rm --all --force && podman rmi --all --force && podman volume create precious")
     refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert not refused.ok and "holds 0 images, 0 containers and 1 volumes" in refused.text
     run = play(**ONLY_TMPFS, tmpfs_storage_state="absent", tmpfs_storage_discard_existing=True)
