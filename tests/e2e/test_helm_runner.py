@@ -49,12 +49,12 @@ CONFIG = """\
     cpu_limit = "1"
   {{- end }}
     # Comments stay.
+    # environment = ["DB_PASSWORD=c4che-k3y"]
     image = 'debian:{{ .Values.debian | default 12 }}'
   [runners.cache]
     Type = "s3"
     [runners.cache.s3]
       SecretKey = "c4che-k3y"
-  # environment = ["DB_PASSWORD=c4che-k3y"]
 """
 
 
