@@ -150,8 +150,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     for warning in edited[-1].warnings:
         module.warn(f"{path}, in the template: {warning}")
-    if result["backup_file"] is None:
-        del result["backup_file"]
+    # There is no diff outside of diff mode, and not always a backup.
+    result = {name: value for name, value in result.items() if value not in ({}, None)}
     module.exit_json(path=path, values_path=_values_yaml.format_path(edited[-1].path), **result)
 
 

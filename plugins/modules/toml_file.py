@@ -172,8 +172,8 @@ def main() -> None:
         module.fail_json(msg=f"{path}: {redact_string(str(error))}. Nothing was changed.")
     except _textfile.TextFileError as error:
         module.fail_json(msg=str(error))
-    if result["backup_file"] is None:
-        del result["backup_file"]
+    # There is no diff outside of diff mode, and not always a backup.
+    result = {name: value for name, value in result.items() if value not in ({}, None)}
     module.exit_json(path=path, **result)
 
 

@@ -41,7 +41,8 @@ def test_edits_once(run_module, values):
     assert values.stat().st_mode & 0o777 == 0o640
     assert TOKEN not in str(result)
     assert "+" not in result["diff"]["before"] and "privileged = true" in result["diff"]["after"]
-    assert not run_module(helm_values_file, arguments(values))["changed"]
+    again = run_module(helm_values_file, arguments(values), diff=False)
+    assert not again["changed"] and not again.keys() & {"diff", "backup_file"}
 
 
 def test_secrets_do_not_show(run_module, values):

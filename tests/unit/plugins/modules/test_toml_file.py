@@ -57,6 +57,7 @@ size = "1G"
     )
     again = run_module(toml_file, args)
     assert again["changed"] is False and again["diff"]["before"] == again["diff"]["after"]
+    assert run_module(toml_file, args, diff=False).keys() & {"changed", "diff", "backup_file"} == {"changed"}
 
 
 def test_creates_file_and_parents(run_module, tmp_path):
