@@ -524,7 +524,7 @@ def _plan(
     by_id: dict[int, list[int]] = {}
     for place, runner in enumerate(present):
         number = lookup(runner, "id")
-        if type(number) is int and number:
+        if isinstance(number, int) and not isinstance(number, bool) and number:
             by_id.setdefault(number, []).append(place)
     plan: _toml.Plan = []
     used: dict[int, str] = {}
