@@ -16,7 +16,12 @@ import re
 from fractions import Fraction
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import REDACTED, digest, secret_spans
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import (
+    Span,
+    join_spans,
+    redact_spans,
+    secret_spans,
+)
 
 HEADER = "# Managed by Ansible (rootless.gitlab_runner.systemd_dropin)"
 
@@ -523,12 +528,7 @@ def redact_value(directive: str, value: str, digest_key: bytes) -> str:
 
     The digest only tells whether two secrets are the same; its key has to be random and short-lived.
     """
-    parts = []
-    place = 0
-    for start, end in _secret_spans(directive, value):
-        parts.append(f"{value[place:start]}{REDACTED} {digest(value[start:end], digest_key)}")
-        place = end
-    return "".join(parts) + value[place:]
+    return redact_spans(value, _secret_spans(directive, value), digest_key)
 
 
 def secrets(sections: Sections) -> list[str]:
@@ -541,7 +541,7 @@ def secrets(sections: Sections) -> list[str]:
     ]
 
 
-def _secret_spans(directive: str, value: str) -> list[tuple[int, int]]:
+def _secret_spans(directive: str, value: str) -> list[Span]:
     if directive.startswith("SetCredential"):
         start = value.find(":") + 1
         return [(start, len(value))] if value[start:] else []
@@ -553,9 +553,4 @@ def _secret_spans(directive: str, value: str) -> list[tuple[int, int]]:
         number = next(number for number in "123" if match.group("name" + number))
         if match.group("value" + number) and secret_spans(match.group("name" + number) + "=x"):
             spans.append(match.span("value" + number))
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if joined and start < joined[-1][1]:
-            start, end = joined[-1][0], max(end, joined.pop()[1])
-        joined.append((start, end))
-    return joined
+    return join_spans(spans)

@@ -72,7 +72,7 @@ def secret_spans(text: str, key: str = "") -> list[Span]:
     whole = _WHOLE_ASSIGNMENT.fullmatch(text)
     if whole and ("\n" not in text or key.lower() == "environment") and _SECRET_NAME.search(whole.group(1)):
         return [] if _REFERENCE.match(whole.group(2)) else [whole.span(2)]
-    return _joined([*_assigned(text), *(match.span() for match in _LOOKS_SECRET.finditer(text))])
+    return join_spans([*_assigned(text), *(match.span() for match in _LOOKS_SECRET.finditer(text))])
 
 
 def value_key(name: Any) -> str:
@@ -119,7 +119,7 @@ def redact_data(data: Any, key: str = "") -> Any:
 
 def redact_string(text: str, key: str = "", digest_key: Optional[bytes] = None) -> str:
     """A string with VALUE_REDACTED, and with C(digest_key) a short keyed digest, for each secret part."""
-    return _replace(text, secret_spans(text, key), digest_key)
+    return redact_spans(text, secret_spans(text, key), digest_key)
 
 
 def redact_text(text: str, digest_key: bytes) -> str:
@@ -155,7 +155,8 @@ def digest(secret: str, key: bytes) -> str:
     return hmac.new(key, secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:8]
 
 
-def _replace(text: str, spans: list[Span], digest_key: Optional[bytes]) -> str:
+def redact_spans(text: str, spans: list[Span], digest_key: Optional[bytes]) -> str:
+    """Text with VALUE_REDACTED, and with a key the digest, in place of each span. They are in order, none overlaps."""
     parts = []
     place = 0
     for start, end in spans:
@@ -167,7 +168,7 @@ def _replace(text: str, spans: list[Span], digest_key: Optional[bytes]) -> str:
 
 
 def _redact_comment(text: str, digest_key: bytes) -> str:
-    return _replace(text, _joined([*_commented(text), *secret_spans(text)]), digest_key)
+    return redact_spans(text, join_spans([*_commented(text), *secret_spans(text)]), digest_key)
 
 
 # A value is looked at only if its key is that of a secret; so the next key is found even if it is in a value.
@@ -214,7 +215,8 @@ def _scalars_in(node: Optional[_toml.Node], key: str) -> Iterator[tuple[str, _to
         yield from _scalars_of(node.entries)
 
 
-def _joined(spans: list[Span]) -> list[Span]:
+def join_spans(spans: list[Span]) -> list[Span]:
+    """Spans in the order of the text, with one in place of those that overlap."""
     joined: list[Span] = []
     for start, end in sorted(spans):
         if joined and start < joined[-1][1]:
