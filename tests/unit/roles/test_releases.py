@@ -12,21 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
 ROLES = Path(__file__).parents[3] / "roles"
 GIB = 2**30
-
-
-def render(role: str, expression: str, facts: dict[str, Any] | None = None, **variables: Any) -> Any:
-    """The value of an expression among the variables of a role."""
-    loader = DataLoader()
-    known: dict[str, Any] = {"ansible_check_mode": False}
-    for part in ("defaults", "vars"):
-        known |= loader.load_from_file(str(ROLES / role / part / "main.yml"), trusted_as_template=True)
-    known |= {"ansible_facts": {"getent_passwd": {}, **(facts or {})}, **variables}
-    return Templar(loader=loader, variables=known).template(trust_as_template("{{ " + expression + " }}"))
 
 
 def release(name: str, version: str, codename: str) -> dict[str, str]:
@@ -50,7 +38,7 @@ RELEASES = [
 
 
 @pytest.mark.parametrize(("facts", "network", "firewall", "works"), RELEASES, ids=lambda value: str(value)[:60])
-def test_release(facts, network, firewall, works):
+def test_release(render, facts, network, firewall, works):
     packages = render("podman", "__podman_package_names", facts)
     assert {"podman", "uidmap", "dbus-user-session", "crun", "python3-tomlkit", network, firewall} <= set(packages)
     assert len({"slirp4netns", "passt"} & set(packages)) == 1
@@ -67,13 +55,13 @@ def test_release(facts, network, firewall, works):
 
 
 @pytest.mark.parametrize(("facts", "network", "firewall", "works"), RELEASES, ids=lambda value: str(value)[:60])
-def test_the_sandbox_leaves_a_way_to_the_socket(facts, network, firewall, works):
+def test_the_sandbox_leaves_a_way_to_the_socket(render, facts, network, firewall, works):
     """systemd 247 and 249 make the directories above bind mounts with the mask of the service."""
     old = facts["distribution_release"] in ("bullseye", "jammy")
     assert render("runner", "__runner_hardening_directives.UMask", facts) == ("0022" if old else "0077")
 
 
-def test_unknown_release():
+def test_unknown_release(render):
     facts = release("Ubuntu", "20.04", "focal")
     assert "Ubuntu 20.04 is not supported" in render("podman", "__podman_problems", facts)[0]
     assert render("podman", "__podman_problems", facts, podman_packages=["podman"]) == []
@@ -104,12 +92,12 @@ MIRROR = {"location": "m", "insecure": True}
         ),
     ],
 )  # fmt: skip
-def test_podman_variables_are_checked(variables, said):
+def test_podman_variables_are_checked(render, variables, said):
     problems = render("podman", "__podman_problems", TRIXIE, **variables)
     assert said in problems[0] if said else problems == []
 
 
-def test_mirrors_and_insecure_registries_become_tables():
+def test_mirrors_and_insecure_registries_become_tables(render):
     found = render(
         "podman",
         "__podman_registries",
@@ -149,7 +137,7 @@ def info(mapped: list[tuple[int, int]], version: str = "v2") -> dict[str, str]:
         ([], [(100000, 65536)], [], []),
     ],
 )
-def test_changed_subordinate_ids_are_seen(mapped, granted, lost, new):
+def test_changed_subordinate_ids_are_seen(render, mapped, granted, lost, new):
     subids = {"subuid": [{"start": start, "count": count} for start, count in granted]}
     variables = {"__podman_info": info(mapped), "__userns_subids": subids}
     assert [found["start"] for found in render("podman", "__podman_ids_lost", **variables)] == lost
@@ -157,7 +145,7 @@ def test_changed_subordinate_ids_are_seen(mapped, granted, lost, new):
     assert len(render("podman", "__podman_ids_news", **variables)) == len(lost) + len(new)
 
 
-def test_old_cgroups_are_reported():
+def test_old_cgroups_are_reported(render):
     assert render("podman", "__podman_warnings", __podman_info=info([], "v2")) == []
     assert (
         "systemd.unified_cgroup_hierarchy=1" in render("podman", "__podman_warnings", __podman_info=info([], "v1"))[0]
@@ -198,7 +186,7 @@ def found(
         ("1T", {}, {}, True),
     ],
 )
-def test_tmpfs_size_against_the_memory(size, host, variables, refused):
+def test_tmpfs_size_against_the_memory(render, size, host, variables, refused):
     said = render(
         "tmpfs_storage",
         "__tmpfs_storage_refusals",
@@ -211,7 +199,7 @@ def test_tmpfs_size_against_the_memory(size, host, variables, refused):
 
 
 @pytest.mark.parametrize("size", ["half", "0%", "101%", "-1G", "1.5G", "16 G"])
-def test_tmpfs_size_is_a_size(size):
+def test_tmpfs_size_is_a_size(render, size):
     assert "is not a size" in render("tmpfs_storage", "__tmpfs_storage_problems", tmpfs_storage_size=size)[0]
 
 
@@ -228,17 +216,17 @@ def test_tmpfs_size_is_a_size(size):
         ({"tmpfs_storage_size": "16G"}, "size=16G", True),
     ],
 )
-def test_tmpfs_mount_options(variables, option, there):
+def test_tmpfs_mount_options(render, variables, option, there):
     options = render("tmpfs_storage", "__tmpfs_storage_options", **{"__tmpfs_storage_found": found(), **variables})
     assert (option in options.split(",")) is there
 
 
-def test_selinux_labels_the_tmpfs():
+def test_selinux_labels_the_tmpfs(render):
     answer = {"stdout": json.dumps({"host": {"security": {"selinuxEnabled": True}}})}
     assert ":container_file_t:" in render("tmpfs_storage", "__tmpfs_storage_options", __tmpfs_storage_found=answer)
 
 
-def test_noswap_needs_a_kernel_that_has_it():
+def test_noswap_needs_a_kernel_that_has_it(render):
     (said,) = render(
         "tmpfs_storage",
         "__tmpfs_storage_refusals",
@@ -248,7 +236,7 @@ def test_noswap_needs_a_kernel_that_has_it():
     assert "Linux 6.1.0-40-amd64" in said
 
 
-def test_always_is_warned_of():
+def test_always_is_warned_of(render):
     variables = {"tmpfs_storage_huge": "always", "__tmpfs_storage_found": found()}
     assert "5 GB" in render("tmpfs_storage", "__tmpfs_storage_warnings", **variables)[0]
 
@@ -263,12 +251,12 @@ def test_always_is_warned_of():
         ({"tmpfs_storage_fuse_overlayfs": True, "tmpfs_storage_state": "absent"}, None),
     ],
 )
-def test_overlay_that_works_on_the_kernel(variables, program):
+def test_overlay_that_works_on_the_kernel(render, variables, program):
     conf = render("tmpfs_storage", "__tmpfs_storage_conf", **variables)
     assert conf["options"]["overlay"]["mount_program"] == program
 
 
-def test_a_mount_program_of_the_users_choice_stays():
+def test_a_mount_program_of_the_users_choice_stays(render):
     choice = {"storage": {"options": {"overlay": {"mount_program": "/opt/fuse-overlayfs"}}}}
     assert "options" not in render("tmpfs_storage", "__tmpfs_storage_conf", podman_storage_conf=choice)
 
@@ -292,7 +280,7 @@ DISK, TMPFS = "/home/gitlab-runner/.local/share/containers/storage", "/srv/rootl
         ("absent", "/srv/rootless-containers", DISK, "extfs", False),
     ],
 )
-def test_a_storage_is_on_the_tmpfs_only_if_podman_says_so(state, path, root, backing, moves):
+def test_a_storage_is_on_the_tmpfs_only_if_podman_says_so(render, state, path, root, backing, moves):
     variables = {
         "tmpfs_storage_state": state,
         "tmpfs_storage_path": path,
@@ -307,7 +295,7 @@ def test_a_storage_is_on_the_tmpfs_only_if_podman_says_so(state, path, root, bac
 
 @pytest.mark.parametrize("state", ["present", "absent"])
 @pytest.mark.parametrize("volumes", [[], ["cache"]])
-def test_volumes_are_not_lost_without_consent(state, volumes):
+def test_volumes_are_not_lost_without_consent(render, state, volumes):
     variables = {
         "tmpfs_storage_state": state,
         "tmpfs_storage_remove_old": True,
@@ -329,7 +317,7 @@ def test_volumes_are_not_lost_without_consent(state, volumes):
         (f"{DISK}-tmpfs", False),
     ],
 )
-def test_the_old_storage_is_not_removed_with_the_new_one(path, refused):
+def test_the_old_storage_is_not_removed_with_the_new_one(render, path, refused):
     status = {"Backing Filesystem": "tmpfs"}
     said = render(
         "tmpfs_storage",
@@ -344,7 +332,7 @@ def test_the_old_storage_is_not_removed_with_the_new_one(path, refused):
 
 @pytest.mark.parametrize("role", ["podman", "tmpfs_storage"])
 @pytest.mark.parametrize("own", [True, False])
-def test_another_look_up_does_not_take_the_user_away(role, own):
+def test_another_look_up_does_not_take_the_user_away(render, role, own):
     """A site's own getent replaces the fact of the role's."""
     registered = {f"__{role}_getent" if own else "__userns_getent": HOME}
     facts = {"getent_passwd": {"other": ["x", "1000", "1000", "", "/home/other", "/bin/sh"]}}
@@ -352,7 +340,7 @@ def test_another_look_up_does_not_take_the_user_away(role, own):
 
 
 @pytest.mark.parametrize("state", ["present", "absent"])
-def test_running_jobs_are_not_moved(state):
+def test_running_jobs_are_not_moved(render, state):
     root = "/home/u/.local/share/containers/storage" if state == "present" else "/srv/rootless-containers/storage"
     said = render(
         "tmpfs_storage",
@@ -364,7 +352,7 @@ def test_running_jobs_are_not_moved(state):
     assert len(said) == 1 and said[0].startswith("2 containers are running")
 
 
-def test_running_jobs_are_waited_for():
+def test_running_jobs_are_waited_for(render):
     said = render(
         "tmpfs_storage",
         "__tmpfs_storage_refusals",
@@ -401,7 +389,7 @@ def home(tmp_path: Path) -> Path:
         ("home/out", None, "home/out", False),
     ],
 )
-def test_root_empties_only_a_directory_that_is_the_runner_users(home, root, uid, named, entered):
+def test_root_empties_only_a_directory_that_is_the_runner_users(render, home, root, uid, named, entered):
     top = home.parent
     (top / "tmpfs/storage").mkdir(parents=True)
     passwd = ["x", str(os.getuid() if uid is None else uid), "0", "", str(home), "/bin/bash"]

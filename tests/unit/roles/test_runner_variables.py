@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config
-from test_releases import ROLES, render
 
+ROLES = Path(__file__).parents[3] / "roles"
 USER = "gitlab-runner"
-ADOPTION = DataLoader().load_from_file(str(ROLES / "runner/vars/adopt.yml"), trusted_as_template=True)
 PASSWD = ["x", "995", "990", "", "/home/gitlab-runner", "/bin/bash"]
 
 OTHER = ["x", "1", "2", "", "/", ""]
@@ -23,8 +23,15 @@ def looked_up(entry: list[str] | None) -> dict[str, Any]:
     return {"ansible_facts": {"getent_passwd": {USER: entry}}}
 
 
-def value(expression: str, **variables: Any) -> Any:
-    return render("runner", expression, **{**ADOPTION, "__userns_getent": looked_up(PASSWD), **variables})
+@pytest.fixture(scope="module")
+def value(render):
+    """A function that returns the value of an expression among the variables of the role."""
+    adoption = DataLoader().load_from_file(str(ROLES / "runner/vars/adopt.yml"), trusted_as_template=True)
+
+    def run(expression: str, **variables: Any) -> Any:
+        return render("runner", expression, **{**adoption, "__userns_getent": looked_up(PASSWD), **variables})
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -59,7 +66,7 @@ def value(expression: str, **variables: Any) -> Any:
         ("gitlab-runner", True),
     ],
 )
-def test_a_directory_that_others_share_is_not_taken_over(directory: str, refused: bool) -> None:
+def test_a_directory_that_others_share_is_not_taken_over(value, directory: str, refused: bool) -> None:
     path = f"{directory}/config.toml"
     known = {
         "__runner_adopt_info": {"exists": True, "runners": []},
@@ -84,13 +91,13 @@ def test_a_directory_that_others_share_is_not_taken_over(directory: str, refused
         ({"__userns_getent": {}}, "", USER),
     ],
 )  # fmt: skip
-def test_the_user_is_what_was_looked_up(variables, uid, group):
+def test_the_user_is_what_was_looked_up(value, variables, uid, group):
     """The facts of the play (none here, see render) may be those of another look-up."""
     assert (value("__runner_uid", **variables), value("__runner_group", **variables)) == (uid, group)
     assert value("__runner_service_sections.Service.Group", **variables) == group
 
 
-def test_the_environment_is_literal():
+def test_the_environment_is_literal(value):
     environment = {"PROXY": "http://u:%C3@p", "N": 1}
     found = value("__runner_service_sections.Service.Environment", runner_environment=environment)
     assert found == ['"N=1"', '"PROXY=http://u:%%C3@p"']
@@ -113,16 +120,21 @@ log_level = "info"
 """
 
 
-def configured(before: bytes, **variables: Any) -> str:
-    """What becomes of a config.toml."""
-    runner = {"name": "a", "url": "https://gitlab.example.com", "token": "glrt-a", "executor": "docker"}
-    variables = {"runner_runners": [runner | {"docker": {"image": "alpine"}}], **variables}
-    settings, runners = value("__runner_wanted_settings", **variables), value("__runner_wanted", **variables)
-    defaults = variables.get("runner_runners_defaults", {})
-    return _runner_config.apply(before, _runner_config.prepare(settings, runners, defaults)).text
+@pytest.fixture(scope="module")
+def configured(value):
+    """A function that returns what becomes of a config.toml."""
+
+    def run(before: bytes, **variables: Any) -> str:
+        runner = {"name": "a", "url": "https://gitlab.example.com", "token": "glrt-a", "executor": "docker"}
+        variables = {"runner_runners": [runner | {"docker": {"image": "alpine"}}], **variables}
+        settings, runners = value("__runner_wanted_settings", **variables), value("__runner_wanted", **variables)
+        defaults = variables.get("runner_runners_defaults", {})
+        return _runner_config.apply(before, _runner_config.prepare(settings, runners, defaults)).text
+
+    return run
 
 
-def test_what_is_switched_off_goes():
+def test_what_is_switched_off_goes(configured):
     assert configured(FILE) == FILE.decode()
     off = configured(FILE, runner_listen_address="", runner_network_per_build=False)
     assert "listen_address" not in off and "FF_NETWORK_PER_BUILD" not in off
@@ -131,7 +143,7 @@ def test_what_is_switched_off_goes():
     assert "listen_address" not in new and "feature_flags" not in new
 
 
-def test_what_is_listed_has_the_last_word():
+def test_what_is_listed_has_the_last_word(configured):
     flags = {"feature_flags": {"FF_NETWORK_PER_BUILD": True}}
     variables = {"runner_runners_defaults": flags, "runner_network_per_build": False}
     own = {"runner_settings": {"listen_address": "127.0.0.1:9252"}, "runner_listen_address": ""}
@@ -153,12 +165,12 @@ DROPINS = "/etc/systemd/system/gitlab-runner.service.d/rootless.conf /run/system
         ({"DropInPaths": f"{DROPINS}/rootless-due-{INVOCATION[::-1]}.conf"}, False),
     ],
 )
-def test_a_restart_that_is_due_is_seen(status, due):
+def test_a_restart_that_is_due_is_seen(value, status, due):
     found = {"status": {"NeedDaemonReload": "no", "InvocationID": INVOCATION, **status}}
     assert value("__runner_restart_due", __runner_service=found) is due
 
 
-def test_a_creation_is_tried_with_a_token_that_is_none():
+def test_a_creation_is_tried_with_a_token_that_is_none(value):
     runners = [{"name": "new"}, {"name": "old"}, {"name": "other"}]
     variables = {"runner_runners": runners, "runner_create": {"new": {}, "old": {}}}
     known = {"__runner_known": {"runners": [{"name": "old"}]}, "__runner_creation_is_tried": True}
