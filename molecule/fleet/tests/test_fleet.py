@@ -116,6 +116,7 @@ def test_rolling_upgrade_stops_at_the_first_host_that_fails(broken):
 
 def test_they_catch_up_when_they_are_mended(broken):
     mend()
-    recap, output = play("site", runner_version="19.4.0-1")
+    recap, output = play("site", runner_version="19.4.0-1", site_serial=["25%", "100%"])
     assert outcome(recap, HOSTS) == {(0, 0)}, output
+    assert output.count("PLAY [Turn machines into GitLab CI hosts") == 2
     assert {version(host) for host in HOSTS} == {"19.4.0-1"}
