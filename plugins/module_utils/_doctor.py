@@ -205,16 +205,14 @@ class Host:
         the top), its key, and its value in TOML (None removes the key). Where one of them is in no line that a
         command can change, it opens an editor.
         """
-        path = shlex.quote(file["path"])
-        mine = file["path"].startswith(f"{self.home}/")
-        prefix = f"runuser -u {shlex.quote(self.user)} -- " if mine else ""
+        path, prefix = shlex.quote(file["path"]), self._as_owner(file)
         lines = file.get("lines", {})
         scripts: list[list[str]] = []
         created: dict[str, list[str]] = {}
         for table, key, value in changes:
             name, header, text = f"{table}.{key}" if table else key, f"[{table}]", f"{key} = {value}"
             if lines.get(name) == 0 or (name not in lines and value is not None and _closed(lines, table)):
-                return (f"{prefix}${{EDITOR:-vi}} {path}  # {'; '.join(_describe(*change) for change in changes)}",)
+                return self.editor(file, "; ".join(_describe(*change) for change in changes))
             if name in lines:
                 scripts.append(_at(lines, name, f"s|=.*|= {_sed(value)}|" if value is not None else "d"))
             elif value is None:
@@ -241,9 +239,21 @@ class Host:
                 # The last line may lack its end.
                 appended.insert(0, "")
             else:
-                commands.append(f"{prefix}mkdir -p {shlex.quote(file['path'].rpartition('/')[0])}")
+                commands += self._make_folder(file)
             commands.append(f"printf '%s\\n' {' '.join(map(shlex.quote, appended))} | {prefix}tee -a {path}")
         return tuple(commands)
+
+    def editor(self, file: dict[str, Any], change: str) -> tuple[str, ...]:
+        """Commands that open a file in an editor, for a change in words."""
+        command = f"{self._as_owner(file)}${{EDITOR:-vi}} {shlex.quote(file['path'])}  # {change}"
+        return (command,) if file.get("exists") else (*self._make_folder(file), command)
+
+    def _make_folder(self, file: dict[str, Any]) -> tuple[str, ...]:
+        return (f"{self._as_owner(file)}mkdir -p {shlex.quote(file['path'].rpartition('/')[0])}",)
+
+    def _as_owner(self, file: dict[str, Any]) -> str:
+        """What runs a command as the runner user if a file is in its home directory."""
+        return f"runuser -u {shlex.quote(self.user)} -- " if file["path"].startswith(f"{self.home}/") else ""
 
 
 def _describe(table: str, key: str, value: Optional[str]) -> str:
@@ -324,7 +334,7 @@ def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:
             found = _run_one(check, host, explained)
         except Skip as error:
             skipped.append({"id": check.id, "reason": str(error)})
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:
             # A host can hold anything; one odd file must not keep the other checks from being made.
             skipped.append(
                 {

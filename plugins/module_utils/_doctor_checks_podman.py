@@ -1128,22 +1128,31 @@ def subnets(host: Host) -> Optional[Finding]:
     only_default = all(clash[0] == "podman" for clash in clashes)
     used = any(not per_build(runner) for runner in host.get("runner.config.runners", []))
     free = next(
-        pool
-        for pool in ("172.30.0.0/16", "192.168.192.0/18", "10.213.0.0/16")
-        if not any(_overlap(pool, r.split()[0]) for r in routes)
+        (
+            pool
+            for pool in ("172.30.0.0/16", "192.168.192.0/18", "10.213.0.0/16")
+            if not any(_overlap(pool, r.split()[0]) for r in routes)
+        ),
+        None,
     )
     own = host.need("containers_conf.own")
-    changes: list[tuple[str, str, Optional[str]]] = [
-        ("network", "default_subnet_pools", f'[{{"base" = "{free}", "size" = 24}}]')
-    ]
-    if any(clash[0] == "podman" for clash in clashes):
-        changes.append(("network", "default_subnet", f'"{free.partition("/")[0].rsplit(".", 1)[0]}.0/24"'))
+    default = any(clash[0] == "podman" for clash in clashes)
+    if free:
+        changes: list[tuple[str, str, Optional[str]]] = [
+            ("network", "default_subnet_pools", f'[{{"base" = "{free}", "size" = 24}}]')
+        ]
+        if default:
+            changes.append(("network", "default_subnet", f'"{free.partition("/")[0].rsplit(".", 1)[0]}.0/24"'))
+        edit = host.edit(own, *changes)
+    else:
+        keys = "default_subnet_pools and default_subnet" if default else "default_subnet_pools"
+        edit = host.editor(own, f"set {keys} in [network] to networks that no route covers")
     others = sorted({clash[0] for clash in clashes if clash[0] != "podman"})
     return Finding(
         f"The network {name} ({subnet}) overlaps {address} of {interface}.",
         tuple(f"podman network {n}: {s}; {i}: {a}" for n, s, a, i in clashes[:5]),
         (
-            *host.edit(own, *changes),
+            *edit,
             *(host.as_user(f"podman network rm {other}") for other in others),
             host.systemctl_user("stop podman.service"),
         ),

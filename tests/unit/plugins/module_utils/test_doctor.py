@@ -230,6 +230,19 @@ def test_severity_follows_what_was_seen(identifier, case, severity):
     assert findings(changed(healthy(), case))[identifier]["severity"] == severity
 
 
+PRIVATE_ROUTES = ["10.0.0.0/8 wg0", "172.16.0.0/12 wg0", "192.168.0.0/16 wg0"]
+
+
+def test_no_network_is_proposed_where_routes_cover_all_private_addresses():
+    """wg-quick writes such routes, without a gateway."""
+    found = findings(changed(healthy(), {"routes": PRIVATE_ROUTES}))["net.subnets"]
+    assert found["summary"] == "The network podman (10.88.0.0/16) overlaps 10.0.0.0/8 of wg0."
+    assert found["remedy"][0] == (
+        "runuser -u gitlab-runner -- ${EDITOR:-vi} /home/gitlab-runner/.config/containers/containers.conf"
+        "  # set default_subnet_pools and default_subnet in [network] to networks that no route covers"
+    )
+
+
 # --- what cannot be known ---
 
 
@@ -351,6 +364,22 @@ def test_a_consequence_is_not_reported_again():
     result = run(checks, {})
     assert [entry["id"] for entry in result["findings"]] == ["a.b"]
     assert result["skipped_checks"] == [{"id": "c.d", "reason": "follows from a.b"}]
+
+
+@pytest.mark.parametrize("error", [StopIteration(), RuntimeError("odd"), RecursionError()], ids=repr)
+def test_a_check_that_fails_keeps_no_other_one_from_being_made(error):
+    def broken(host: Host) -> Finding:
+        raise error
+
+    checks = [
+        Check("a.b", "error", broken, "t", "w", "r"),
+        Check("c.d", "error", lambda host: Finding("x"), "t", "w", "r"),
+    ]
+    result = run(checks, {})
+    assert [entry["id"] for entry in result["findings"]] == ["c.d"]
+    assert result["skipped_checks"] == [
+        {"id": "a.b", "reason": f"what was found could not be judged ({type(error).__name__}: {error})"}
+    ]
 
 
 def test_most_severe_findings_come_first():
