@@ -42,6 +42,8 @@ lint: setup
 	mypy plugins
 	ansible-lint --offline
 	antsibull-changelog lint
+	check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	tests/support/check_package
 	antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --disallow-unknown-collection-refs .
 

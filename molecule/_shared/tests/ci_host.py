@@ -38,12 +38,22 @@ def podman_info(as_runner) -> dict:
 
 
 @pytest.fixture(scope="module")
-def submit(host, as_runner):
+def job_image(as_runner):
+    """Make sure that the image of jobs is in the storage of the runner user."""
+
+    def load() -> None:
+        as_runner(
+            f"podman image exists {IMAGE} || "
+            f"podman import --quiet --change 'CMD [\"sh\"]' /srv/gitlab-standin/job-image.tar {IMAGE}"
+        )
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def submit(host, job_image):
     """Run a job through the coordinator on the host and return its result: status, trace, exit_code."""
-    as_runner(
-        f"podman image exists {IMAGE} || "
-        f"podman import --quiet --change 'CMD [\"sh\"]' /srv/gitlab-standin/job-image.tar {IMAGE}"
-    )
+    job_image()
 
     def run(*script: str, **options) -> dict:
         lines = " ".join(f"--script {shlex.quote(line)}" for line in script)

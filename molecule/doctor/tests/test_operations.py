@@ -42,11 +42,8 @@ AFTERWARDS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def job(as_runner):
-    as_runner(
-        f"podman image exists {IMAGE} || "
-        f"podman import --quiet --change 'CMD [\"sh\"]' /srv/gitlab-standin/job-image.tar {IMAGE}"
-    )
+def job(as_runner, job_image):
+    job_image()
     as_runner(f"podman run --detach --name busy {IMAGE} sleep 1000")
     as_runner("podman volume create unused && podman import --quiet /srv/gitlab-standin/job-image.tar unused:1")
     yield
