@@ -1595,8 +1595,12 @@ def conmon_orphans(host: Host) -> Optional[Finding]:
     if isinstance(containers, dict):
         raise Skip(containers["error"])
     known = {entry[0] for entry in containers}
+    # Podman lists the containers of one store. There may be others, each with a conmon, by its option --root.
+    store = host.get("podman.info.graph_root")
     orphans = [
-        entry for entry in host.need("limits")["conmon"] if entry["container"] not in known and entry["age"] > 10
+        entry
+        for entry in host.need("limits")["conmon"]
+        if entry["container"] not in known and entry["root"] in (None, store) and entry["age"] > 10
     ]
     if not orphans:
         return None
@@ -1606,6 +1610,7 @@ def conmon_orphans(host: Host) -> Optional[Finding]:
             f"pid {entry['pid']}: container {entry['container'][:12]}, {entry['age']} s old" for entry in orphans[:5]
         ),
         (f"kill {' '.join(str(entry['pid']) for entry in orphans)}",),
+        "conmon passes the signal on: what still runs in these containers ends.",
     )
 
 

@@ -1342,18 +1342,33 @@ def _host_volumes(docker: dict[str, Any]) -> list[str]:
     return [part[0] for part in parts if len(part) > 1 and part[0].startswith("/") and not part[0].endswith(".sock")]
 
 
-def _conmons(uid: int) -> Iterator[dict[str, Any]]:
-    """The user's conmon processes, which watch one container each."""
-    uptime = float(read_or("/proc/uptime", "0").split()[0])
-    for entry in os.listdir("/proc"):
+def _conmons(uid: int, proc: str = "/proc") -> Iterator[dict[str, Any]]:
+    """The user's conmon processes, which watch one container each, and the store that each belongs to.
+
+    A job may run Podman in its container. What that starts can have the same uid, but is in another namespace.
+    """
+    uptime = float(read_or(f"{proc}/uptime", "0").split()[0])
+    namespace = os.readlink(f"{proc}/self/ns/pid")
+    for entry in os.listdir(proc):
         if not entry.isdigit():
             continue
         with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{entry}").st_uid == uid and read_or(f"/proc/{entry}/comm").strip() == "conmon":
-                found = re.search(r"\0-c\0([0-9a-f]{64})\0", read_or(f"/proc/{entry}/cmdline"))
-                started = int(read_or(f"/proc/{entry}/stat").rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+            if (
+                os.stat(f"{proc}/{entry}").st_uid == uid
+                and read_or(f"{proc}/{entry}/comm").strip() == "conmon"
+                and os.readlink(f"{proc}/{entry}/ns/pid") == namespace
+            ):
+                command = read_or(f"{proc}/{entry}/cmdline")
+                found = re.search(r"\0-c\0([0-9a-f]{64})\0", command)
+                root = re.search(r"\0--root\0--exit-command-arg\0([^\0]+)\0", command)
+                started = int(read_or(f"{proc}/{entry}/stat").rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
                 if found:
-                    yield {"pid": int(entry), "container": found.group(1), "age": int(uptime - started)}
+                    yield {
+                        "pid": int(entry),
+                        "container": found.group(1),
+                        "root": root.group(1) if root else None,
+                        "age": int(uptime - started),
+                    }
 
 
 def _walk(base: str, depth: int) -> Iterator[str]:

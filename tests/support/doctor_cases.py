@@ -477,7 +477,11 @@ CASES: dict[str, list[Changes]] = {
         {"podman info log_driver": "k8s-file", "containers_conf merged containers": {"log_driver": "k8s-file"}},
     ],
     "conmon.orphans": [
-        {"limits conmon": [{"pid": 4711, "container": "ab" * 32, "age": 4000}], "podman containers": []},
+        {
+            "limits conmon": [{"pid": 4711, "container": "ab" * 32, "root": "/srv/containers", "age": 4000}],
+            "podman containers": [],
+            "podman info graph_root": "/srv/containers",
+        },
     ],
     "prune.timer": [{"prune": {"timers": [], "crontabs": []}}],
     "image.short_names": [

@@ -156,8 +156,8 @@ def test_check_is_content_with_a_healthy_host(identifier):
 @pytest.mark.parametrize(("identifier", "case"), BROKEN)
 def test_destructive_remedies_name_the_loss(identifier, case):
     entry = findings(changed(healthy(), case))[identifier]
-    destructive = r"system reset|system migrate|(image|system) prune|reboot|\b(restart|stop) user@\d+\.service"
-    if re.search(destructive, "\n".join(entry["remedy"])):
+    destructive = r"^kill |system reset|system migrate|(image|system) prune|reboot|\b(restart|stop) user@\d+\.service"
+    if re.search(destructive, "\n".join(entry["remedy"]), re.MULTILINE):
         assert entry["loss"], entry["remedy"]
 
 
@@ -198,7 +198,14 @@ CONTENT = {
         "certificates registries": ["registry.example.com"],
     },
     "runner.platform_key": {"packages gitlab-runner": "19.3.0-1", "packages gitlab-runner-helper-images": "19.3.0-1"},
-    "conmon.orphans": {"limits conmon": [{"pid": 1, "container": "ab" * 32, "age": 3}], "podman containers": []},
+    "conmon.orphans": {
+        "limits conmon": [
+            {"pid": 1, "container": "ab" * 32, "root": "/srv/rootless-containers/storage", "age": 3},
+            {"pid": 2, "container": "cd" * 32, "root": "/srv/of-another-podman", "age": 4000},
+        ],
+        "podman containers": [],
+        "podman info graph_root": "/srv/rootless-containers/storage",
+    },
     "storage.below_var_lib": {"podman version": "5.4.2", "store graph_root": "/var/lib/x"},
     "api.409": attach("crun: executable file `/rootless-probe` not found: No such file or directory"),
 }

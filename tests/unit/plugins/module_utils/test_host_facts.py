@@ -287,6 +287,27 @@ def test_walk_does_not_follow_links(tmp_path):
     assert list(host_facts._walk(str(tmp_path), 5)) == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a/loop")]
 
 
+def test_only_processes_of_this_namespace_are_looked_at(tmp_path):
+    """A job that runs Podman in its container has conmons of the same user, for containers that only it knows."""
+    inner, outer = "1" * 64, "2" * 64
+    root = ["--exit-command-arg", "--root", "--exit-command-arg", "/srv/containers"]
+    for name, namespace, arguments in [
+        ("self", "pid:[4026531836]", ["python3"]),
+        ("10", "pid:[4026532999]", ["conmon", "-c", inner, *root]),
+        ("11", "pid:[4026531836]", ["conmon", "-c", outer, *root]),
+        ("12", "pid:[4026531836]", ["sleep", "-c", inner, ""]),
+    ]:
+        (tmp_path / name / "ns").mkdir(parents=True)
+        (tmp_path / name / "ns/pid").symlink_to(namespace)
+        (tmp_path / name / "comm").write_text(f"{arguments[0]}\n")
+        (tmp_path / name / "cmdline").write_text("".join(f"{part}\0" for part in arguments))
+        (tmp_path / name / "stat").write_text(f"{name} (a) b) S " + "0 " * 30)
+    (tmp_path / "uptime").write_text("4000.5 1.0\n")
+    assert list(host_facts._conmons(os.geteuid(), str(tmp_path))) == [
+        {"pid": 11, "container": outer, "root": "/srv/containers", "age": 4000}
+    ]
+
+
 def test_days_left(tmp_path):
     cryptography = pytest.importorskip("cryptography")
     from cryptography import x509
