@@ -166,8 +166,8 @@ class Host:
 
     @property
     def docker_runners(self) -> list[dict[str, Any]]:
-        """Those of them whose jobs run in containers."""
-        found = [runner for runner in self.runners if str(runner.get("executor", "")).startswith("docker")]
+        """Those of them whose jobs run in containers of this host."""
+        found = [runner for runner in self.runners if runner.get("executor") == "docker"]
         if not found:
             raise Skip(f"{self.need('runner.config.path')} has no runner with the docker executor")
         return found

@@ -1126,7 +1126,8 @@ def subnets(host: Host) -> Optional[Finding]:
     name, subnet, address, interface = clashes[0]
     # Builds with a network of their own never use the default network.
     only_default = all(clash[0] == "podman" for clash in clashes)
-    used = any(not per_build(runner) for runner in host.get("runner.config.runners", []))
+    runners = host.get("runner.config.runners", [])
+    used = any(runner.get("executor") == "docker" and not per_build(runner) for runner in runners)
     free = next(
         (
             pool

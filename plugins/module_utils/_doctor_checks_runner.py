@@ -393,7 +393,9 @@ def config_host(host: Host) -> Optional[Finding]:
     wrong = []
     docker = host.docker_runners
     for index, runner in enumerate(host.runners):
-        if runner in docker and runner.get("docker", {}).get("host") != wanted:
+        # /var/run is a link to /run.
+        present = str(runner.get("docker", {}).get("host")).replace("unix:///var/run/", "unix:///run/", 1)
+        if runner in docker and present != wanted:
             wrong.append((index, runner))
     if not wrong:
         return None

@@ -212,7 +212,8 @@ def public_config(parsed: dict[str, Any]) -> dict[str, Any]:
         runner["url"] = str(section.get("url", ""))
         runner["environment"] = public_environment(section.get("environment"))
         docker = section.get("docker", {})
-        if isinstance(docker, dict):
+        # The containers of docker-autoscaler and docker+machine, and their volumes, are on other machines.
+        if isinstance(docker, dict) and section.get("executor") == "docker":
             runner["docker"] = {key: docker[key] for key in DOCKER_KEYS if key in docker}
             services = docker.get("services", [])
             runner["docker"]["services"] = [

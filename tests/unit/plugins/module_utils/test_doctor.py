@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT / "tests/support"))
-from doctor_cases import CASES, FACTS, attach, changed, healthy, ids, runner, storage, tmpfs
+from doctor_cases import CASES, FACTS, SOCKET, attach, changed, healthy, ids, runner, storage, tmpfs
 
 HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
 BROKEN = [
@@ -191,6 +191,7 @@ CONTENT = {
     "log.driver": {"podman info log_driver": "journald", "user uid": 1001},
     "kernel.vsyscall": {"kernel vsyscall": "none", "kernel machine": "x86_64", **runner(image="alpine:3")},
     "net.ff_network_per_build": runner(feature_flags={}, environment=["FF_NETWORK_PER_BUILD=true"]),
+    "socket.config_host": runner(host=SOCKET.replace("/run", "/var/run")),
     "ca.helper": runner(ca="/etc/ca.crt", volumes=["/cache", "/etc/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro"]),
     "ca.git_ssl_no_verify": runner(environment=["GIT_SSL_NO_VERIFY=false"]),
     "ca.registry": {
@@ -214,6 +215,17 @@ CONTENT = {
 @pytest.mark.parametrize(("identifier", "case"), CONTENT.items(), ids=str)
 def test_check_is_content_with_what_is_unusual_but_right(identifier, case):
     assert identifier not in findings(changed(healthy(), case), only(identifier))
+
+
+@pytest.mark.parametrize("executor", ["docker-autoscaler", "docker+machine"])
+def test_containers_on_other_machines_are_no_matter_of_this_host(executor):
+    facts = healthy()
+    section = facts["runner"]["config"]["runners"][0]
+    del section["docker"]
+    section.update({"executor": executor, "feature_flags": {}, "tls-ca-file": "/etc/ca.crt"})
+    facts["access"]["/etc/ca.crt"] = {"read": True, "write": False}
+    assert set(findings(facts)) <= set(findings(healthy()))
+    assert not {"socket.config_host", "net.ff_network_per_build"} & set(run(CHECKS, facts)["passed_checks"])
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,12 @@ def test_public_config_keeps_secrets_on_the_host():
     assert public["listen"] == [":9252"] and public["concurrent"] == 3
 
 
+@pytest.mark.parametrize("executor", ["docker-autoscaler", "docker+machine", "docker-windows", "shell", None])
+def test_public_config_leaves_out_how_containers_run_on_other_machines(executor):
+    section = {"executor": executor, "docker": {"privileged": True, "volumes": ["/srv/cache:/cache"]}}
+    assert "docker" not in host_facts.public_config({"runners": [section]})["runners"][0]
+
+
 @pytest.mark.parametrize("environment", ["DB_PASSWORD=hunter2", 5, {"DB_PASSWORD": "hunter2"}, None])
 def test_public_config_with_an_environment_that_is_no_list(environment):
     assert host_facts.public_config({"runners": [{"environment": environment}]})["runners"][0]["environment"] == []
