@@ -278,9 +278,17 @@ def inactive(host: Host) -> Optional[Finding]:
     if unit.get("ActiveState") in ("active", "reloading"):
         return None
     service = host.facts.get("service", "gitlab-runner")
+    evidence = (f"systemctl show {service}: ActiveState={unit.get('ActiveState')}",)
+    if unit.get("ActiveState") == "deactivating":
+        # Running jobs may take hours, and a start would replace the stop that waits for them.
+        return Finding(
+            f"{service}.service is stopping; with the unit of the role it waits for running jobs.",
+            evidence,
+            severity=INFO,
+        )
     return Finding(
         f"{service}.service is {unit.get('ActiveState')}.",
-        (f"systemctl show {service}: ActiveState={unit.get('ActiveState')}",),
+        evidence,
         (f"systemctl reset-failed {service}; systemctl enable --now {service}",),
     )
 

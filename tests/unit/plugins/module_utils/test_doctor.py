@@ -249,6 +249,12 @@ def test_severity_follows_what_was_seen(identifier, case, severity):
     assert findings(changed(healthy(), case))[identifier]["severity"] == severity
 
 
+def test_a_service_that_waits_for_its_jobs_is_left_alone():
+    found = findings(changed(healthy(), {"units runner ActiveState": "deactivating"}))["runner.inactive"]
+    assert found["severity"] == "info" and found["remedy"] == []
+    assert found["summary"] == "gitlab-runner.service is stopping; with the unit of the role it waits for running jobs."
+
+
 PRIVATE_ROUTES = ["10.0.0.0/8 wg0", "172.16.0.0/12 wg0", "192.168.0.0/16 wg0"]
 
 
