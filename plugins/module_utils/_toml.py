@@ -782,26 +782,52 @@ def match_tables(present: Sequence[Any], wanted: Sequence[Data], fold_case: bool
 
     Takes the data of both. Returns a list of (index of the present table or None, wanted table) and the
     indexes of the present tables that are not wanted. They pair by C(name) if each wanted one has that (the
-    second of a name with the second of that name), else by position.
+    second of a name with the second of that name), else by C(location) if each has that, else by position.
+
+    New tables go behind the others. The order of locations matters (mirrors are tried in it), so a location
+    that is to be behind a new one is new, too.
     """
 
-    def name_of(table: Data) -> Optional[str]:
-        name = table.get(spelling(table, "name", {}, fold_case))
-        return name if isinstance(name, str) else None
+    def text_of(table: Data, key: str) -> Optional[str]:
+        text = table.get(spelling(table, key, {}, fold_case))
+        return text if isinstance(text, str) else None
 
-    names = [name_of(table) for table in wanted]
-    if None in names:
-        paired: Plan = [(index if index < len(present) else None, table) for index, table in enumerate(wanted)]
-        return paired, list(range(len(wanted), len(present)))
-    places: dict[str, list[int]] = {}
-    for index, table in enumerate(present):
-        places.setdefault(name_of(table) or "", []).append(index)
+    names = [text_of(table, "name") for table in wanted]
+    if None not in names:
+        return _match_names(names, [text_of(table, "name") for table in present], wanted)
+    locations = [text_of(table, "location") for table in wanted]
+    if None not in locations:
+        return _match_locations(locations, [text_of(table, "location") for table in present], wanted)
+    paired: Plan = [(index if index < len(present) else None, table) for index, table in enumerate(wanted)]
+    return paired, list(range(len(wanted), len(present)))
+
+
+def _match_names(
+    names: Sequence[Optional[str]], present: Sequence[Optional[str]], wanted: Sequence[Data]
+) -> tuple[Plan, list[int]]:
+    places: dict[Optional[str], list[int]] = {}
+    for index, name in enumerate(present):
+        places.setdefault(name, []).append(index)
     plan: Plan = []
     used: set[Optional[int]] = set()
     for name, table in zip(names, wanted):
-        queue = places.get(name or "", [])
+        queue = places.get(name, [])
         place = queue.pop(0) if queue else None
         used.add(place)
+        plan.append((place, table))
+    return plan, [index for index in range(len(present)) if index not in used]
+
+
+def _match_locations(
+    locations: Sequence[Optional[str]], present: Sequence[Optional[str]], wanted: Sequence[Data]
+) -> tuple[Plan, list[int]]:
+    plan: Plan = []
+    place: Optional[int] = -1
+    used: set[Optional[int]] = set()
+    for location, table in zip(locations, wanted):
+        if place is not None:
+            place = next((index for index in range(place + 1, len(present)) if present[index] == location), None)
+            used.add(place)
         plan.append((place, table))
     return plan, [index for index in range(len(present)) if index not in used]
 

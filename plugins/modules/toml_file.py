@@ -34,7 +34,10 @@ options:
       - A listed key is set. A key that is V(null) is removed. A key that is not listed stays.
       - Tables are merged. Arrays are replaced.
       - An array of tables gets exactly the listed tables. Tables are paired with those of the file by
-        their C(name) key if all listed ones have one, else by their position, and merged.
+        their C(name) key if all listed ones have one, else by their C(location) if all have that, else by
+        their position, and merged.
+      - The order of locations becomes the listed one. A table that has to move for that is written anew,
+        without keys that are not listed.
       - A table is no wanted value for an array of tables, which would be lost; the task fails.
     type: dict
     default: {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml, _toml_edit
 
 ROLES = Path(__file__).parents[3] / "roles"
 GIB = 2**30
@@ -97,6 +98,14 @@ def test_podman_variables_are_checked(render, variables, said):
     assert said in problems[0] if said else problems == []
 
 
+def without_null(value: Any) -> Any:
+    if isinstance(value, list):
+        return [without_null(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_null(item) for key, item in value.items() if item is not None}
+    return value
+
+
 def test_mirrors_and_insecure_registries_become_tables(render):
     found = render(
         "podman",
@@ -105,16 +114,32 @@ def test_mirrors_and_insecure_registries_become_tables(render):
         podman_insecure_registries=["m2"],
         podman_registries_conf={"registry": [{"location": "own"}]},
     )
-    assert found == [
-        {
-            "location": "docker.io",
-            "insecure": None,
-            "mirror": [{"location": "m1", "insecure": None}, {"location": "m2", "insecure": True}],
-        },
-        {"location": "m2", "insecure": True, "mirror": None},
+    assert without_null(found) == [
+        {"location": "docker.io", "mirror": [{"location": "m1"}, {"location": "m2", "insecure": True}]},
+        {"location": "m2", "insecure": True},
         {"location": "own"},
     ]
     assert render("podman", "__podman_registries") is None
+
+
+INSECURE = {"insecure": True, "blocked": True, "mirror": [{"location": "m", "insecure": True}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([{"location": "lab", "prefix": "x", **INSECURE}, {"location": "a"}], [{"location": "a"}]),
+        ([{"location": "a", **INSECURE}], [{"location": "a"}]),
+        ([{"prefix": "*.lab", **INSECURE}], [{"prefix": "*.example.com"}]),
+        ([{"location": "a", **INSECURE}], [{"location": "a", "mirror": [{"location": "m"}]}]),
+    ],
+)
+def test_a_registry_does_not_inherit_the_settings_of_a_former_one(render, before, after):
+    text = ""
+    for wanted in before, after:
+        tables = render("podman", "__podman_registries", podman_registries_conf={"registry": wanted})
+        text = _toml_edit.edit(_toml.parse(text), {"registry": tables})
+    assert _toml.loads(text) == {"registry": after}
 
 
 def info(mapped: list[tuple[int, int]], version: str = "v2") -> dict[str, str]:

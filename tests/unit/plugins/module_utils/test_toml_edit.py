@@ -251,6 +251,26 @@ CASES = {
         {"s": [{"name": "a", "x": 3}, {"name": "a", "x": 4}]},
         '[[s]]\nname = "a"\nx = 3\n[[s]]\nname = "a"\nx = 4\n',
     ),
+    "tables by location": (
+        '[[s]]\nlocation = "a"\nx = 1\n[[s]]\nlocation = "b"\ny = 2\n',
+        {"s": [{"location": "b"}]},
+        '[[s]]\nlocation = "b"\ny = 2\n',
+    ),
+    "tables by location, one in between": (
+        '[[s]]\nlocation = "a"\nx = 1\n\n[[s]]\nlocation = "b"\nx = 2\n',
+        {"s": [{"location": "a"}, {"location": "c"}, {"location": "b", "y": 3}]},
+        '[[s]]\nlocation = "a"\nx = 1\n\n[[s]]\nlocation = "c"\n\n[[s]]\nlocation = "b"\ny = 3\n',
+    ),
+    "tables by location, inline and in another order": (
+        'm = [{location = "a", x = 1}, {location = "b"}]\n',
+        {"m": [{"location": "b"}, {"location": "a"}]},
+        'm = [{ location = "b" }, { location = "a" }]\n',
+    ),
+    "tables by location, nested, the first one new": (
+        '[[s]]\nlocation = "r"\n[[s.m]]\nlocation = "a"\nx = 1\n[[s]]\nlocation = "q"\n',
+        {"s": [{"location": "r", "m": [{"location": "b"}, {"location": "a"}]}, {"location": "q"}]},
+        '[[s]]\nlocation = "r"\n[[s.m]]\nlocation = "b"\n[[s.m]]\nlocation = "a"\n[[s]]\nlocation = "q"\n',
+    ),
     "tables by position": ("[[s]]\nx = 1\n[[s]]\nx = 2\n", {"s": [{"x": 3}]}, "[[s]]\nx = 3\n"),
     "all tables of an array": ("a = 1\n\n[[s]]\nx = 1\n[[s]]\nx = 2\n", {"s": None}, "a = 1\n"),
     "array of inline tables": (
