@@ -249,6 +249,15 @@ def secrets_in_values(values: Any, key: str = "") -> Iterator[str]:
         yield from _redact.secrets_in(values, key)
 
 
+def null_keys(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of the keys that are null. What is in a list is not looked at: Helm takes lists as they are."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from null_keys(value, (*path, str(key)))
+    elif values is None:
+        yield path
+
+
 def contains(values: Any, wanted: Any) -> bool:
     """Whether values have everything that is wanted; dicts are compared key by key."""
     if isinstance(values, dict) and isinstance(wanted, dict):

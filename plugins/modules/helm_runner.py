@@ -55,6 +55,7 @@ options:
     description:
       - More values to set in the release, as dicts. Charts before 0.53 (GitLab 16.0) need C(runners.privileged) in
         addition.
+      - Keys cannot be removed. Null is refused, since Helm does not do the same with it each time.
     type: dict
     default: {}
   values_path:
@@ -321,6 +322,7 @@ class Task:
         self.cluster = Cluster(module)
         self.digest_key = os.urandom(16)
         self.result: dict[str, Any] = {"changed": False}
+        self._check_values()
         self._check_version()
 
     def run(self) -> dict[str, Any]:
@@ -368,6 +370,13 @@ class Task:
                     self._look(deployment)
             self._upgrade(upgrade)
         return True
+
+    def _check_values(self) -> None:
+        for path in _helm_release.null_keys(self.params["values"]):
+            raise Failure(
+                f"values: {_values_yaml.format_path(path)} is null. Depending on what was set before, Helm then"
+                " takes the default of the chart or no value at all; give the value that is meant. Nothing was changed."
+            )
 
     def _check_version(self) -> None:
         text = self.cluster.helm("version", "--template", "{{.Version}}")

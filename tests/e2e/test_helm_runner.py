@@ -466,8 +466,9 @@ def test_release_that_does_not_exist(cluster: Cluster, run: Run) -> None:
             {"config": {"runners": {"kubernetes": {"privileged": None}}}},
             "runners.kubernetes.privileged is null",
         ),
+        (CONFIG, {"values": {"runners": {"tags": None}}}, "values: runners.tags is null"),
     ],
-    ids=["conditional", "second key", "inline table", "path", "version", "program", "null"],
+    ids=["conditional", "second key", "inline table", "path", "version", "program", "null", "null value"],
 )
 def test_refuses_before_anything_is_changed(
     cluster: Cluster, run: Run, config: str, options: dict[str, Any], message: str

@@ -15,6 +15,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._helm_relea
     HelmReleaseError,
     changed_objects,
     contains,
+    null_keys,
     object_name,
     parse_manifest,
     rollout,
@@ -193,13 +194,20 @@ def test_secrets_in_values() -> None:
         ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, True),
         ({"a": {"b": 1}}, {"a": {"b": 2}}, False),
         ({"a": 1}, {"a": True}, False),
-        ({}, {"a": None}, False),
         ({"a": 1}, {"a": {"b": 1}}, False),
         ({}, {}, True),
     ],
 )
 def test_contains(values: Any, wanted: Any, result: bool) -> None:
     assert contains(values, wanted) is result
+
+
+@pytest.mark.parametrize(
+    ("values", "keys"),
+    [({"a": {"b": None, "c": False}, "d": None}, ["a.b", "d"]), ({"a": {}, "b": [{"c": None}, None], "d": ""}, [])],
+)
+def test_null_keys(values: Any, keys: list[str]) -> None:
+    assert [".".join(path) for path in null_keys(values)] == keys
 
 
 def pod(name: str, template: str, ready: bool = True, **more: Any) -> dict[str, Any]:
