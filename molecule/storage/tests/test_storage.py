@@ -252,7 +252,7 @@ def test_a_full_tmpfs_fails_the_job_and_the_next_prune_frees_it(host, as_runner,
     job_image()
     as_runner("systemctl --user start rootless-podman-prune.service")
     assert host.file(RESERVE).size == 32 * 2**20
-    host.check_output("sed -i s/^age_when_full=.*/age_when_full=1s/ /usr/local/bin/rootless-podman")
+    host.check_output("sed -i s/^age_when_full=.*/age_when_full=0s/ /usr/local/bin/rootless-podman")
     as_runner(
         f"printf 'FROM {KEPT}\\nRUN dd if=/dev/zero of=/big bs=1M count=100\\n'"
         " | podman build --quiet --tag example.com/big:1 --file - /srv/gitlab-standin"
