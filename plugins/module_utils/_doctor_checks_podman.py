@@ -27,6 +27,8 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
 )
 
 CHECKS = Table()
+# In the words of crun and of runc. A file that is to be mounted and not there is said otherwise.
+COMMAND_NOT_FOUND = re.compile(r"executable file .*not found|exec: .*: no such file or directory", re.IGNORECASE)
 RESTART_LOSS = "Requests that are being answered are cut off: let running jobs finish first."
 
 
@@ -1465,8 +1467,8 @@ def received_409(host: Host) -> Optional[Finding]:
         match.group(1)
         for line in lines
         for match in [re.search(r"preparing container \w+ for attach: (.*)", line)]
-        # The doctor's own probe asks for a command that no image has.
-        if match and "/rootless-probe" not in line
+        # An image that lacks the command of a job is no fault of this host, and no image has that of the doctor's probe.
+        if match and "/rootless-probe" not in line and not COMMAND_NOT_FOUND.search(match.group(1))
     ]
     if not causes:
         return None

@@ -217,6 +217,30 @@ def test_check_is_content_with_what_is_unusual_but_right(identifier, case):
     assert identifier not in findings(changed(healthy(), case), only(identifier))
 
 
+NOT_FOUND = ": OCI runtime attempted to invoke a command that was not found"
+MISTAKES_OF_JOBS = [
+    "crun: executable file `sh` not found in $PATH: No such file or directory" + NOT_FOUND,
+    "crun: executable file `/entrypoint.sh` not found: No such file or directory" + NOT_FOUND,
+    'runc: runc create failed: unable to start container process: exec: \\"sh\\": executable file not found in $PATH'
+    + NOT_FOUND,
+    "runc: runc create failed: unable to start container process: exec: "
+    '\\"/entrypoint.sh\\": stat /entrypoint.sh: no such file or directory' + NOT_FOUND,
+]
+
+
+@pytest.mark.parametrize("cause", MISTAKES_OF_JOBS)
+def test_an_image_without_the_command_of_a_job_is_no_fault_of_the_host(cause):
+    assert "api.409" not in findings(changed(healthy(), attach(cause)), only("api.409"))
+
+
+def test_a_lacking_file_that_a_container_is_given_is_one():
+    cause = "crun: mount `/srv/cache` to `cache`: No such file or directory" + NOT_FOUND
+    facts = changed(healthy(), {"journal attach": attach(cause)["journal attach"] * 2})
+    facts["journal"]["attach"] += attach(MISTAKES_OF_JOBS[0])["journal attach"]
+    found = findings(facts)["api.409"]
+    assert "in the last day (2)" in found["summary"] and "/srv/cache" in found["summary"]
+
+
 @pytest.mark.parametrize("executor", ["docker-autoscaler", "docker+machine"])
 def test_containers_on_other_machines_are_no_matter_of_this_host(executor):
     facts = healthy()
