@@ -147,6 +147,11 @@ class Host:
         return int(self.need("user.uid"))
 
     @property
+    def gid(self) -> int:
+        """The number of the user's primary group, which need not have the name of the user."""
+        return int(self.need("user.gid"))
+
+    @property
     def home(self) -> str:
         return str(self.need("user.home"))
 

@@ -546,7 +546,7 @@ def below_var_lib(host: Host) -> Optional[Finding]:
             f"mount {target}",
         )
     else:
-        move = (f"install -d -o {host.user} -g {host.user} -m 0700 {target}",)
+        move = (f"install -d -o {host.user} -g {host.gid} -m 0700 {target}",)
     return Finding(
         f"The store is {root}, and Podman is {host.podman}.",
         (f"{host.need('storage_conf')['path']}: graphroot = {root}",),
@@ -572,7 +572,7 @@ def nfs(host: Host) -> Optional[Finding]:
         (f"mount: {mount['source']} on {mount['target']} type {mount['fstype']}",),
         (
             host.stop_jobs(),
-            f"install -d -o {host.user} -g {host.user} -m 0700 /var/lib/rootless-containers",
+            f"install -d -o {host.user} -g {host.gid} -m 0700 /var/lib/rootless-containers",
             *host.edit(_own_conf(host), ("storage", "graphroot", '"/var/lib/rootless-containers/storage"')),
             host.start_jobs(),
         ),
@@ -1467,7 +1467,7 @@ def received_409(host: Host) -> Optional[Finding]:
         match.group(1)
         for line in lines
         for match in [re.search(r"preparing container \w+ for attach: (.*)", line)]
-        # An image that lacks the command of a job is no fault of this host, and no image has that of the doctor's probe.
+        # An image that lacks the command of a job is no fault of the host, and no image has that of the doctor's probe.
         if match and "/rootless-probe" not in line and not COMMAND_NOT_FOUND.search(match.group(1))
     ]
     if not causes:

@@ -110,7 +110,7 @@ def unit_user(host: Host) -> Optional[Finding]:
         f"Wants=user@{host.uid}.service",
         "[Service]",
         f"User={host.user}",
-        f"Group={host.user}",
+        f"Group={host.gid}",
         "ExecStart=",
         f"ExecStart={host.need('runner').get('program') or '/usr/bin/gitlab-runner'} run --config "
         f"{_config_path(host)} --working-directory {directory} --service {service}",
@@ -581,7 +581,7 @@ def cache_perm(host: Host) -> Optional[Finding]:
             *(f"{path}: not there" for path in missing),
         ),
         (
-            *(f"install -d -o {host.user} -g {host.user} -m 0755 {shlex.quote(path)}" for path in missing),
+            *(f"install -d -o {host.user} -g {host.gid} -m 0755 {shlex.quote(path)}" for path in missing),
             *(f"chmod o+x {shlex.quote(path)}" for path in closed),
         ),
     )
@@ -641,9 +641,9 @@ def ca_runner(host: Host) -> Optional[Finding]:
                 f"The CA of {name} is in /etc/gitlab-runner/certs, where a runner that is not root does not look.",
                 (f"{system}: exists", f"{mine}: not there"),
                 (
-                    f"install -d -o {host.user} -g {host.user} -m 0700 {host.home}/.gitlab-runner "
+                    f"install -d -o {host.user} -g {host.gid} -m 0700 {host.home}/.gitlab-runner "
                     f"{host.home}/.gitlab-runner/certs",
-                    f"install -o {host.user} -g {host.user} -m 0644 {system} {mine}",
+                    f"install -o {host.user} -g {host.gid} -m 0644 {system} {mine}",
                 ),
             )
     return None

@@ -161,6 +161,26 @@ def test_destructive_remedies_name_the_loss(identifier, case):
         assert entry["loss"], entry["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("identifier", "text"),
+    [
+        ("runner.unit_user", " Group=100 "),
+        ("ca.runner", " -g 100 "),
+        ("cache.perm", " -g 100 "),
+        ("storage.below_var_lib", " -g 100 "),
+        ("storage.nfs", " -g 100 "),
+    ],
+)
+def test_remedies_name_the_group_that_the_user_has(identifier, text):
+    """It need not have the name of the user."""
+    remedies = []
+    for case in CASES[identifier]:
+        facts = changed(healthy(), {**case, "user gid": 100, "user groups": ["users"]})
+        remedies += findings(facts)[identifier]["remedy"]
+    remedy = "\n".join(remedies)
+    assert text in remedy and not re.search("Group=gitlab-runner|-g gitlab-runner", remedy)
+
+
 CONTENT = {
     "userns.newuidmap": {
         "idmap_tools newuidmap": {
