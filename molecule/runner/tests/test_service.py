@@ -162,6 +162,27 @@ def test_a_shell_executor_gets_what_it_needs_by_single_directives(
     assert exposure() < 2.5
 
 
+def test_a_restart_waits_for_a_job_of_the_shell_executor_too(play, call, host, main_pid, restarted):
+    """Its processes are in the control group of the service: a SIGQUIT to all of them would end "cat"."""
+    call("POST", "runners", {"token": "glrt-shell", "tag_list": ["shell"]})
+    shell = a_runner("shell", token="glrt-shell", executor="shell")
+    del shell["docker"]
+    play(runner_runners=[a_runner(host.backend.name), shell])
+    before = main_pid()
+    host.check_output(f"mkfifo --mode=600 /srv/gate && chown {USER} /srv/gate")
+    script = ["echo started", "cat /srv/gate", "echo ended"]
+    number = call("POST", "jobs", {"script": script, "tags": ["shell"]})["id"]
+    assert "\nstarted" in call("GET", f"jobs/{number}?wait=60&contains=%0Astarted")["trace"]
+    play(
+        runner_runners=[a_runner(host.backend.name), shell], runner_environment={"SHELL_JOB": "1"}, runner_drain_wait=2
+    )
+    assert main_pid() == before and call("GET", f"jobs/{number}")["status"] == "running"
+    host.check_output("timeout 60 sh -c 'echo go > /srv/gate' && rm /srv/gate")
+    ended = call("GET", f"jobs/{number}?wait=60")
+    assert ended["status"] == "success" and "\nended" in ended["trace"], ended
+    restarted(before)
+
+
 def test_metrics_and_networks_are_switched_off(play, config, main_pid, restarted, listening, get):
     before = main_pid()
     play()
