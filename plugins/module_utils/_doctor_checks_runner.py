@@ -114,24 +114,29 @@ def unit_user(host: Host) -> Optional[Finding]:
         "ExecStart=",
         f"ExecStart={host.need('runner').get('program') or '/usr/bin/gitlab-runner'} run --config "
         f"{_config_path(host)} --working-directory {directory} --service {service}",
+        # The runner lets its jobs finish. Those of a shell or custom executor are processes of the service, too.
         "KillSignal=SIGQUIT",
+        "KillMode=mixed",
         "TimeoutStopSec=7200",
     ]
     text = "runs under strace" if mode == "strace" else f"runs as {user}"
     # With this option strace is a bystander: signals reach the runner itself.
-    tolerable = mode == "strace" and re.search(r"strace .*-D\b", command) and user == host.user
+    bystander = mode == "strace" and re.search(r"strace .*-D\b", command)
+    # Otherwise it is what the signal of the new drop-in goes to, and need not end by it.
+    stop_first = mode == "strace" and not bystander
     return Finding(
         f"{service}.service {text}.",
         (f"systemctl show {service}: User={unit.get('User')}", f"ExecStart: {command}"),
         (
+            *((f"systemctl stop {service}",) if stop_first else ()),
             f"mkdir -p {folder}",
             f"printf '%s\\n' {' '.join(map(shlex.quote, lines))} > {folder}/rootless.conf",
             *_own_config(host),
             "systemctl daemon-reload",
-            f"systemctl restart {service}",
+            f"systemctl {'start' if stop_first else 'restart'} {service}",
         ),
         "Running jobs are aborted by the restart: wait for them, or stop the runner with SIGQUIT first.",
-        severity=WARNING if tolerable else ERROR,
+        severity=WARNING if bystander and user == host.user else ERROR,
     )
 
 

@@ -237,6 +237,23 @@ def test_check_is_content_with_what_is_unusual_but_right(identifier, case):
     assert identifier not in findings(changed(healthy(), case), only(identifier))
 
 
+@pytest.mark.parametrize(
+    ("case", "first", "last"),
+    zip(
+        CASES["runner.unit_user"],
+        # A strace that is the main process does not end by the signal that the new drop-in sends to that alone.
+        ["mkdir -p", "systemctl stop gitlab-runner", "mkdir -p"],
+        ["systemctl restart gitlab-runner", "systemctl start gitlab-runner", "systemctl restart gitlab-runner"],
+    ),
+    ids=["root", "strace", "strace -D"],
+)
+def test_only_the_runner_itself_gets_the_signal_to_stop(case, first, last):
+    """Jobs of a shell or custom executor are processes of the service, too."""
+    remedy = findings(changed(healthy(), case))["runner.unit_user"]["remedy"]
+    assert any("KillSignal=SIGQUIT KillMode=mixed TimeoutStopSec=7200" in command for command in remedy)
+    assert remedy[0].startswith(first) and remedy[-1] == last
+
+
 NOT_FOUND = ": OCI runtime attempted to invoke a command that was not found"
 MISTAKES_OF_JOBS = [
     "crun: executable file `sh` not found in $PATH: No such file or directory" + NOT_FOUND,
