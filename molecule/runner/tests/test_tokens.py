@@ -155,6 +155,9 @@ def test_a_certificate_authority_is_trusted_in_all_four_places(play, host, autho
     with gitlab.state.changed:
         gitlab.state.add_runner({"token": "glrt-https"})
     runners = [a_runner(host.backend.name), a_runner("https", url=gitlab.url, token="glrt-https")]
+    # Listed once, it is in the file only afterwards.
+    volumes = ["/cache", "/srv:/srv"]
+    play(runner_runners=[{**runners[0], "docker": {**runners[0]["docker"], "volumes": volumes}}])
     pem = (authority / "ca.pem").read_text()
     body = pem.split("\n")[1]
     result = play(runner_runners=runners, runner_ca_certificates={"test": pem})
@@ -179,5 +182,6 @@ def test_a_certificate_authority_is_trusted_in_all_four_places(play, host, autho
     refused = play(runner_runners=runners, runner_ca_certificates={"test": None}, fails=True)
     assert "CERTIFICATE_VERIFY_FAILED" in refused.output
     assert "tls-ca-file" not in config() and "ca-certificates" not in config()
+    assert tomllib.loads(config())["runners"][0]["docker"]["volumes"] == volumes
     assert not host.file("/etc/gitlab-runner/ca.crt").exists
     assert host.run("grep -r -e %s /etc/ssl/certs /usr/local/share/ca-certificates", body).stdout == ""

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config, _toml
 
 ROLES = Path(__file__).parents[3] / "roles"
 USER = "gitlab-runner"
@@ -178,3 +179,29 @@ def test_a_creation_is_tried_with_a_token_that_is_none(value):
     assert value("__runner_created_fields", **variables, **known) == tokens
     assert value("__runner_created_fields", **{**variables, **known, "__runner_creation_is_tried": False}) == {}
     assert value("__runner_created_fields", runner_runners=runners, ansible_check_mode=True) == {}
+
+
+def test_volumes_that_are_not_listed_stay_with_and_without_certificate_authorities(configured, value):
+    mounts = value("__runner_ca_volumes")
+    runner = {"name": "a", "docker": {"image": "alpine"}, "executor": "docker"}
+
+    def volumes(of_the_file: list[str] | None, listed: dict[str, Any], pem: str | None) -> list[str] | None:
+        line = "" if of_the_file is None else f"    volumes = {json.dumps(of_the_file)}\n"
+        before = FILE.replace(b'    host = "unix', line.encode() + b'    host = "unix')
+        docker = {} if of_the_file is None else {"volumes": of_the_file}
+        text = configured(
+            before,
+            runner_runners=[{**runner, "docker": {**runner["docker"], **listed}}],
+            runner_ca_certificates={"company": pem},
+            __runner_in_file={"runners": [{"name": "a", "docker": docker}, {"docker": {"volumes": ["/of-nobody"]}}]},
+        )
+        return _toml.loads(text)["runners"][0]["docker"].get("volumes")
+
+    own = ["/cache", "/srv/ccache:/ccache"]
+    assert volumes(own, {}, "PEM") == own + mounts
+    assert volumes(own + mounts, {}, "PEM") == own + mounts
+    assert volumes(own + mounts, {}, None) == own
+    assert volumes(None, {}, "PEM") == ["/cache", *mounts]
+    # The list has the last word.
+    assert volumes(own + mounts, {"volumes": ["/cache"]}, "PEM") == ["/cache", *mounts]
+    assert volumes(own + mounts, {"volumes": ["/cache"]}, None) == ["/cache"]
