@@ -205,3 +205,11 @@ def test_volumes_that_are_not_listed_stay_with_and_without_certificate_authoriti
     # The list has the last word.
     assert volumes(own + mounts, {"volumes": ["/cache"]}, "PEM") == ["/cache", *mounts]
     assert volumes(own + mounts, {"volumes": ["/cache"]}, None) == ["/cache"]
+
+
+def test_an_adoption_refuses_what_the_role_refuses(value):
+    """Before the service that is there is drained."""
+    runner = {"name": "a", "url": "https://gitlab.example.com", "token": "glrt-a", "executor": "dokcer"}
+    known = {"__runner_adopt_info": {"exists": True, "runners": []}, "__runner_adopt_mounts": []}
+    problems = value("__runner_adopt_problems", runner_runners=[runner], **known)
+    assert len(problems) == 1 and '"dokcer" is not an executor' in problems[0]
