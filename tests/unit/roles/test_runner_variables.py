@@ -172,13 +172,17 @@ def test_a_restart_that_is_due_is_seen(value, status, due):
 
 
 def test_a_creation_is_tried_with_a_token_that_is_none(value):
-    runners = [{"name": "new"}, {"name": "old"}, {"name": "other"}]
-    variables = {"runner_runners": runners, "runner_create": {"new": {}, "old": {}}}
-    known = {"__runner_known": {"runners": [{"name": "old"}]}, "__runner_creation_is_tried": True}
-    tokens = {"new": {"token": "glrt-that-GitLab-will-make"}}
+    runners = [{"name": "new"}, {"name": "listed", "state": "present"}, {"name": "old"}, {"name": "other"}]
+    runners += [{"name": "gone", "state": "absent"}]
+    variables = {"runner_runners": runners, "runner_create": dict.fromkeys(("new", "listed", "old", "gone"), {})}
+    # The last one has no name, which GitLab Runner does not mind.
+    in_the_file = [{"name": "old"}, {"name": "gone", "id": 7}, {"id": 8}]
+    known = {"__runner_known": {"runners": in_the_file}, "__runner_creation_is_tried": True}
+    tokens = dict.fromkeys(("new", "listed"), {"token": "glrt-that-GitLab-will-make"})
     assert value("__runner_created_fields", **variables, **known) == tokens
     assert value("__runner_created_fields", **{**variables, **known, "__runner_creation_is_tried": False}) == {}
     assert value("__runner_created_fields", runner_runners=runners, ansible_check_mode=True) == {}
+    assert value("__runner_to_delete", **variables, **known) == [{"name": "gone", "id": 7}]
 
 
 def test_volumes_that_are_not_listed_stay_with_and_without_certificate_authorities(configured, value):
