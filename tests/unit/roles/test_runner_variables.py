@@ -211,6 +211,13 @@ def test_volumes_that_are_not_listed_stay_with_and_without_certificate_authoriti
     assert volumes(own + mounts, {"volumes": ["/cache"]}, None) == ["/cache"]
 
 
+@pytest.mark.parametrize("seconds", [0, -1, "0"])
+def test_a_drain_without_an_end_is_refused(value, seconds):
+    problems = value("__runner_problems", runner_drain_timeout=seconds)
+    assert len(problems) == 1 and problems[0].startswith("runner_drain_timeout: ")
+    assert value("__runner_problems", runner_drain_timeout="1") == []
+
+
 def test_an_adoption_refuses_what_the_role_refuses(value):
     """Before the service that is there is drained."""
     runner = {"name": "a", "url": "https://gitlab.example.com", "token": "glrt-a", "executor": "dokcer"}
