@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml, _toml_edit
 
 ROLES = Path(__file__).parents[3] / "roles"
@@ -142,11 +143,19 @@ def test_a_registry_does_not_inherit_the_settings_of_a_former_one(render, before
     assert _toml.loads(text) == {"registry": after}
 
 
-def info(mapped: list[tuple[int, int]], version: str = "v2") -> dict[str, str]:
-    uidmap = [{"container_id": 0, "host_id": 995, "size": 1}]
+def info(mapped: list[tuple[int, int]], cgroups: str = "v2", version: str = "5.4.2") -> dict[str, str]:
+    """The answer of podman info."""
+    mapping = [{"container_id": 0, "host_id": 995, "size": 1}]
     for start, count in mapped:
-        uidmap.append({"container_id": sum(entry["size"] for entry in uidmap), "host_id": start, "size": count})
-    return {"stdout": json.dumps({"host": {"cgroupVersion": version, "idMappings": {"uidmap": uidmap}}})}
+        mapping.append({"container_id": sum(entry["size"] for entry in mapping), "host_id": start, "size": count})
+    host = {"cgroupVersion": cgroups, "idMappings": {"uidmap": mapping, "gidmap": mapping}}
+    return {"stdout": json.dumps({"host": host, "version": {"Version": version}})}
+
+
+def subids(uids: list[tuple[int, int]], gids: list[tuple[int, int]]) -> dict[str, Any]:
+    """What the role userns has found in the files."""
+    sides = {"subuid": uids, "subgid": gids}
+    return {side: [{"start": start, "count": count} for start, count in ranges] for side, ranges in sides.items()}
 
 
 @pytest.mark.parametrize(
@@ -159,15 +168,59 @@ def info(mapped: list[tuple[int, int]], version: str = "v2") -> dict[str, str]:
         ([(100000, 65536), (165536, 65536)], [(100000, 131072)], [], []),
         ([(100000, 65536)], [(100000, 131072)], [], [100000]),
         ([(100000, 65536)], [], [], []),
-        ([], [(100000, 65536)], [], []),
+        # Podman has begun before there were any.
+        ([], [(100000, 65536)], [], [100000]),
     ],
 )
 def test_changed_subordinate_ids_are_seen(render, mapped, granted, lost, new):
-    subids = {"subuid": [{"start": start, "count": count} for start, count in granted]}
-    variables = {"__podman_info": info(mapped), "__userns_subids": subids}
+    variables = {"__podman_info": info(mapped), "__userns_subids": subids(granted, granted)}
     assert [found["start"] for found in render("podman", "__podman_ids_lost", **variables)] == lost
     assert [found["start"] for found in render("podman", "__podman_ids_new", **variables)] == new
-    assert len(render("podman", "__podman_ids_news", **variables)) == len(lost) + len(new)
+    news = render("podman", "__podman_ids_news", **variables)
+    assert len(news) == len(lost) + len(new)
+    assert not lost or "are no longer in /etc/subuid and /etc/subgid" in news[0]
+
+
+def test_changed_subordinate_ids_of_groups_alone_are_seen(render):
+    variables = {
+        "__podman_info": info([(100000, 65536)]),
+        "__userns_subids": subids([(100000, 65536)], [(400000, 65536)]),
+    }
+    lost, new = render("podman", "__podman_ids_news", **variables)
+    assert "100000-165535 of gitlab-runner are no longer in /etc/subgid, but" in lost
+    assert "400000-465535 of /etc/subgid yet" in new
+
+
+def test_without_an_answer_of_podman_no_ids_are_missed(render):
+    granted = subids([(100000, 65536)], [(100000, 65536)])
+    assert render("podman", "__podman_ids_news", __userns_subids=granted) == []
+
+
+@pytest.mark.parametrize(("wait", "refuses", "retries"), [("0", True, 10), ("600", False, 300), (600, False, 300)])
+def test_the_wait_for_jobs_from_the_command_line_is_a_number(render, wait, refuses, retries):
+    """With "-e podman_drain_wait=600" it is a string."""
+    tasks = yaml.safe_load((ROLES / "podman/tasks/drain.yml").read_text())
+    (conditions,) = [task["when"] for task in tasks if "ansible.builtin.fail" in task]
+    (expression,) = [task["retries"] for task in tasks if "retries" in task]
+    variables = {"podman_drain_wait": wait, "__podman_running": {"stdout": "1"}}
+    assert all(render("podman", condition, **variables) for condition in conditions) is refuses
+    assert render("podman", expression.strip("{} "), **variables) == retries
+
+
+@pytest.mark.parametrize(
+    ("found", "variables", "said"),
+    [
+        ("3.0.1", {"podman_packages": ["podman"]}, "is Podman 3.0.1, and GitLab Runner needs 4.2 or later"),
+        ("4.2.0", {}, None),
+        ("5.0.0-dev", {}, None),
+        ("5.4.2", {"podman_minimum_version": "5.5"}, "is Podman 5.4.2"),
+        ("3.0.1", {"podman_minimum_version": "3.0"}, None),
+    ],
+)
+def test_the_version_that_answers_counts(render, found, variables, said):
+    said_of_it = render("podman", "__podman_too_old", __podman_info=info([], version=found), **variables)
+    assert said in said_of_it if said else said_of_it == ""
+    assert render("podman", "__podman_too_old", **variables) == ""
 
 
 def test_old_cgroups_are_reported(render):
