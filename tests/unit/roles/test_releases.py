@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,7 @@ def test_tmpfs_size_is_a_size(render, size):
     ("variables", "option", "there"),
     [
         ({}, "huge=within_size", True),
-        ({"__tmpfs_storage_huge_pages": {"stat": {"exists": False}}}, "huge=within_size", False),
+        ({"__tmpfs_storage_looked": {"stdout": '{"huge": false}'}}, "huge=within_size", False),
         ({"tmpfs_storage_inodes": 1000}, "nr_inodes=1000", True),
         ({}, "noatime", True),
         ({"tmpfs_storage_noatime": False}, "noatime", False),
@@ -406,6 +407,101 @@ def test_the_old_storage_is_not_removed_with_the_new_one(render, path, refused):
         __tmpfs_storage_found=found(graphRoot=f"{path}/storage", graphStatus=status),
     )
     assert [text.partition(":")[0] for text in said] == ["tmpfs_storage_remove_old"] * refused
+
+
+def looked(kind: str | None = "tmpfs", **more: Any) -> dict[str, str]:
+    """The answer of files/mount.py."""
+    found: dict[str, Any] = {"huge": True}
+    if kind:
+        found |= {"type": kind, "noswap": False}
+    if kind == "tmpfs":
+        found |= {"uid": 995, "bytes": 2 * GIB, "inodes": 5000, "native": True}
+    return {"stdout": json.dumps({**found, **more})}
+
+
+MOUNTED = {"fstab_type": "tmpfs", "fstab_options": "size=4G,uid=995,gid=995,mode=0700,huge=within_size,noatime,nodev"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "mount", "root", "said"),
+    [
+        ({}, looked(**MOUNTED), TMPFS, None),
+        ({"tmpfs_storage_size": "3G"}, looked(**MOUNTED), TMPFS, None),
+        ({"tmpfs_storage_size": "1G"}, looked(**MOUNTED), TMPFS, "1G is less than the 2.00 GB that are in use"),
+        ({"tmpfs_storage_inodes": 4000}, looked(**MOUNTED), TMPFS, "4000 is less than the 5000 files"),
+        # Somebody has made it larger until the next boot, and the role leaves it at that.
+        ({}, looked(**MOUNTED, bytes=5 * GIB), TMPFS, None),
+        ({}, looked(None), DISK, None),
+        ({}, looked(None, entries=[]), DISK, None),
+        ({}, looked("ext4"), DISK, "is the place of another mount (ext4)"),
+        ({}, looked(None, fstab_type="ext4", fstab_options="noauto"), DISK, "is the place of another mount (ext4)"),
+        ({}, looked(uid=0), DISK, "is the place of another mount (tmpfs of uid 0)"),
+        ({}, looked(uid=0), TMPFS, None),
+        ({}, looked(None, entries=["a", "b"]), DISK, "has something in it (a, b)"),
+        ({}, looked(None, entries=list("abcdefg")), DISK, "has something in it (a, b, c, d, e, ...)"),
+        # What Podman sees there is asked about by number.
+        ({"tmpfs_storage_path": DISK.rpartition("/")[0]}, looked(None, entries=["storage"]), DISK, None),
+        ({"tmpfs_storage_path": "/home/gitlab-runner"}, looked(None, entries=[".local", "b"]), DISK, "in it (b)"),
+        ({"tmpfs_storage_state": "absent"}, looked("ext4", fstab_type="ext4", fstab_options=""), DISK, None),
+    ],
+)  # fmt: skip
+def test_nothing_is_mounted_over_or_made_too_small(render, variables, mount, root, said):
+    variables = {
+        "tmpfs_storage_size": "4G",
+        "tmpfs_storage_discard_existing": True,
+        "__tmpfs_storage_found": found(
+            graphRoot=root, graphStatus={"Backing Filesystem": "tmpfs" if root == TMPFS else "extfs"}
+        ),
+        "__userns_getent": HOME,
+        "__tmpfs_storage_looked": mount,
+        **variables,
+    }
+    refusals = render("tmpfs_storage", "__tmpfs_storage_refusals", **variables)
+    assert len(refusals) == bool(said) and (not said or said in refusals[0]), refusals
+
+
+@pytest.mark.parametrize(
+    ("mounted", "wanted", "options"),
+    [(False, False, None), (True, True, "noswap"), (False, True, ""), (True, False, "noswap")],
+)
+def test_a_remount_leaves_noswap_as_it_is(render, mounted, wanted, options):
+    variables = {
+        "tmpfs_storage_noswap": wanted,
+        "tmpfs_storage_size": "4G",
+        "__tmpfs_storage_found": found(),
+        "__userns_getent": HOME,
+        "__tmpfs_storage_looked": looked(**MOUNTED, noswap=mounted),
+    }
+    fstab = MOUNTED["fstab_options"] + ",noswap" * wanted
+    assert render("tmpfs_storage", "__tmpfs_storage_options.split(',') | sort", **variables) == sorted(fstab.split(","))
+    assert render("tmpfs_storage", "__tmpfs_storage_remounts", **variables) is wanted
+    remount = render("tmpfs_storage", "__tmpfs_storage_remount_options", **variables).split(",")
+    assert remount[0] == "remount" and ("noswap" in remount) is mounted
+    warnings = render("tmpfs_storage", "__tmpfs_storage_warnings", **variables)
+    assert [text.partition(":")[0] for text in warnings] == ["tmpfs_storage_noswap"] * (mounted != wanted)
+
+
+@pytest.mark.parametrize(
+    "lines", ["", "# {path} ext4\n", "disk {path}/ ext4 noauto 0 2\n", "tmpfs {path} tmpfs size=1G\n"]
+)
+def test_what_is_on_the_path_is_seen(tmp_path, lines):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/file").touch()
+    (tmp_path / "fstab").write_text("disk / ext4 defaults 0 1\n" + lines.format(path=tmp_path / "there"))
+
+    def look(path: str | Path) -> dict[str, Any]:
+        program = (ROLES / "tmpfs_storage/files/mount.py").read_text(encoding="utf-8")
+        argv = [sys.executable, "-c", program, path, tmp_path / "fstab"]
+        return json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+
+    seen = look(tmp_path / "there")
+    fstab = lines.split() if lines and not lines.startswith("#") else [None] * 4
+    assert (seen.get("fstab_type"), seen.get("fstab_options")) == (fstab[2], fstab[3])
+    if "type" not in seen:
+        assert seen["entries"] == ["file"]
+    assert "entries" not in look(tmp_path / "absent")
+    kernel = look("/proc")
+    assert (kernel["type"], kernel["noswap"]) == ("proc", False) and "entries" not in kernel
 
 
 @pytest.mark.parametrize("role", ["podman", "tmpfs_storage"])
