@@ -29,7 +29,7 @@ setup:
 	@tests/support/setup
 
 demo: setup
-	@mkdir -p .cache && $(TESTBED) run tests/support/demo
+	@$(TESTBED) run tests/support/demo
 
 # The hosts wait more than they work, so the parts run side by side; each prints what it has to say when it is done.
 test: setup
