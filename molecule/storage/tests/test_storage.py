@@ -321,12 +321,14 @@ def test_the_reset_tells_asks_and_empties(play, host, as_runner, job_image):
     configuration = f"{host.user(USER).home}/.config/containers/storage.conf"
     saved = host.file(configuration).content_string
     # Not below /srv, because Podman refuses a storage on the overlay that the test host is on.
-    host.check_output("install -d -o %s /dev/shm/other && touch /dev/shm/other/file", USER)
+    host.check_output("install -d -o %s /dev/shm/silent /dev/shm/other && touch /dev/shm/other/file", USER)
     as_runner("ln -s /dev/shm/other ~/link")
-    for root in ("/dev/shm/other", f"{host.user(USER).home}/link"):
-        as_runner(f"sed -i '/^graphroot/d; s|^\\[storage\\]|&\\ngraphroot = \"{root}\"|' {configuration}")
+    # With the driver "none" Podman does not answer.
+    for driver, root in (("none", "/dev/shm/silent"), ("overlay", f"{host.user(USER).home}/link")):
+        lines = f'graphroot = "{root}"\\ndriver = "{driver}"'
+        as_runner(f"sed -i '/^graphroot/d; /^driver/d; s|^\\[storage\\]|&\\n{lines}|' {configuration}")
         refused = play(playbook, podman_reset_discard_everything=True)
-        assert not refused.ok and "which root does not empty" in refused.text, refused.text
+        assert not refused.ok and f"{root}, which root does not empty" in refused.text, refused.text
         assert host.file("/dev/shm/other/file").exists and host.service("gitlab-runner").is_running
     as_runner(f"printf %s {shlex.quote(saved)} > {configuration} && rm ~/link")
 

@@ -575,6 +575,23 @@ def test_root_empties_only_a_directory_that_is_the_runner_users(render, home, ro
         __podman_getent={"ansible_facts": {"getent_passwd": {"gitlab-runner": passwd}}},
         __podman_reset_info={"stdout": json.dumps({"store": {"graphRoot": f"{top}/{root}"}})},
     )
+@pytest.mark.parametrize(
+    ("answer", "configured", "root"),
+    [
+        ({"store": {"graphRoot": TMPFS}}, [], TMPFS),
+        ({}, [TMPFS], TMPFS),
+        ({}, [], DISK),
+    ],
+)
+def test_the_reset_empties_the_storage_of_a_podman_that_does_not_answer(render, answer, configured, root):
+    variables = {
+        "__podman_getent": HOME,
+        "__podman_reset_info": {"stdout": json.dumps(answer) if answer else ""},
+        "__podman_reset_configured": {"stdout_lines": configured} if configured else {"skipped": True},
+    }
+    assert render("podman", "__podman_reset_root", **variables) == root
+
+
     result = subprocess.run(["sh", "-c", f"{snippet}\npwd -P"], capture_output=True, text=True, check=False)
     real = (top / root).resolve()
     expected = {True: (0, f"{real}\n"), False: (3, ""), None: (0, "")}[entered]
