@@ -447,6 +447,26 @@ MOUNTED = {"fstab_type": "tmpfs", "fstab_options": "size=4G,uid=995,gid=995,mode
 )  # fmt: skip
 def test_nothing_is_mounted_over_or_made_too_small(render, variables, mount, root, said):
     variables = {
+@pytest.mark.parametrize(
+    ("conf", "claimed"),
+    [
+        ({}, None),
+        ({"storage": None}, None),
+        ({"storage": {"driver": "overlay", "options": {"overlay": {"mount_program": "/opt/x"}}}}, None),
+        ({"storage": {"driver": "vfs"}}, "driver"),
+        ({"storage": {"runroot": "/data/run", "graphroot": "/data"}}, "runroot and graphroot"),
+        ({"storage": {"graphroot": None}}, "graphroot"),
+    ],
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_tmpfs_and_podman_do_not_both_say_where_the_storage_is(render, state, conf, claimed):
+    variables = {"tmpfs_storage_state": state, "podman_storage_conf": conf}
+    said = render("tmpfs_storage", "__tmpfs_storage_problems", **variables)
+    assert len(said) == bool(claimed) and (
+        not claimed or f"podman_storage_conf: {claimed} would be set back" in said[0]
+    )
+
+
         "tmpfs_storage_size": "4G",
         "tmpfs_storage_discard_existing": True,
         "__tmpfs_storage_found": found(
