@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,6 +225,44 @@ def test_the_version_that_answers_counts(render, found, variables, said):
     assert render("podman", "__podman_too_old", **variables) == ""
 
 
+STORE = {"graphRoot": "/home/u/storage", "runRoot": "/run/u", "graphDriverName": "overlay"}
+EMPTY = {"imageStore": {"number": 0}, "containerStore": {"number": 0}}
+ONE_IMAGE = {"imageStore": {"number": 1}, "containerStore": {"number": 0}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "volumes", "store", "moves", "said"),
+    [
+        ({"graphroot": "/data"}, 0, {}, False, ""),
+        ({"graphroot": "/data"}, 0, {**STORE, **EMPTY}, True, ""),
+        ({"graphroot": "/data"}, 1, {**STORE, **EMPTY}, True, "/home/u/storage holds 0 images, 0 containers and 1 volumes"),
+        ({"graphroot": "/data"}, 0, {**STORE, **ONE_IMAGE}, True, "once its storage is /data (the files stay)"),
+        ({"graphroot": "/home/u/storage"}, 0, {**STORE, **ONE_IMAGE}, False, ""),
+        ({"graphroot": None}, 0, {**STORE, **ONE_IMAGE}, True, "/.local/share/containers/storage (the files stay)"),
+        ({"graphroot": "/data", "driver": "vfs"}, 0, {**STORE, **EMPTY}, True, ""),
+        ({"driver": "vfs"}, 0, {**STORE, **EMPTY}, False, 'keeps the driver "overlay" of the storage /home/u/storage'),
+        ({"runroot": "/x", "driver": "vfs"}, 0, {**STORE, **EMPTY}, False, 'runroot "/run/u" and the driver "overlay"'),
+        ({"runroot": None, "driver": "overlay"}, 0, {**STORE, **ONE_IMAGE}, False, ""),
+        ({"graphroot": "/data"}, 0, None, True, "does not say what is in its storage: broken"),
+    ],
+)  # fmt: skip
+def test_another_storage_needs_consent(render, keys, volumes, store, moves, said):
+    answer = {"rc": 125, "stdout": f"{volumes}", "stderr": "broken"} if store is None else {"rc": 0, "stdout": ""}
+    if store:
+        answer["stdout"] = f"{volumes}\n{json.dumps({'store': store})}"
+    variables = {"podman_storage_conf": {"storage": keys}, "__podman_storage_found": answer}
+    assert render("podman", "__podman_storage_moves", **variables) is moves
+    refusal = render("podman", "__podman_storage_refusal", **variables)
+    assert said in refusal if said else refusal == ""
+    consented = render("podman", "__podman_storage_refusal", **variables, podman_storage_discard_existing=True)
+    assert consented == ("" if moves else refusal)
+
+
+@pytest.mark.parametrize("conf", [{}, {"storage": {"options": {"overlay": {"mountopt": "nodev"}}}}])
+def test_the_storage_is_looked_at_only_where_it_may_become_another_one(render, conf):
+    assert render("podman", "__podman_storage_keys", podman_storage_conf=conf) == {}
+
+
 def test_old_cgroups_are_reported(render):
     assert render("podman", "__podman_warnings", __podman_info=info([], "v2")) == []
     assert (
@@ -274,10 +313,10 @@ def test_tmpfs_size_against_the_memory(render, size, host, variables, refused):
         **variables,
     )
     assert bool(said) is refused
-    assert not refused or f"tmpfs_storage_size: {size} (" in said[0]
+    assert not refused or re.search(rf'tmpfs_storage_size: ({size} \(|"{size}" is )', said[0]), said
 
 
-@pytest.mark.parametrize("size", ["half", "0%", "101%", "-1G", "1.5G", "16 G"])
+@pytest.mark.parametrize("size", ["half", "0%", "0.0", 0.00001, "101%", "-1G", "1.5G", "16 G"])
 def test_tmpfs_size_is_a_size(render, size):
     assert "is not a size" in render("tmpfs_storage", "__tmpfs_storage_problems", tmpfs_storage_size=size)[0]
 
@@ -286,6 +325,13 @@ def test_tmpfs_size_is_a_size(render, size):
     ("variables", "option", "there"),
     [
         ({}, "huge=within_size", True),
+@pytest.mark.parametrize("size", [50, "16", "63M", "64k"])
+def test_tmpfs_size_has_its_unit(render, size):
+    (said,) = render("tmpfs_storage", "__tmpfs_storage_problems", tmpfs_storage_size=size)
+    assert f'tmpfs_storage_size: "{size}" is ' in said and "needs 64 MB at least" in said
+    assert render("tmpfs_storage", "__tmpfs_storage_problems", tmpfs_storage_size="64M") == []
+
+
         ({"__tmpfs_storage_looked": {"stdout": '{"huge": false}'}}, "huge=within_size", False),
         ({"tmpfs_storage_inodes": 1000}, "nr_inodes=1000", True),
         ({}, "noatime", True),
@@ -296,6 +342,9 @@ def test_tmpfs_size_is_a_size(render, size):
     ],
 )
 def test_tmpfs_mount_options(render, variables, option, there):
+        ({"tmpfs_storage_size": 0.333}, "size=33%", True),
+        ({"tmpfs_storage_size": 0.004}, f"size={16 * GIB * 4 // 1000}", True),
+        ({"tmpfs_storage_size": "50%"}, "size=50%", True),
     options = render("tmpfs_storage", "__tmpfs_storage_options", **{"__tmpfs_storage_found": found(), **variables})
     assert (option in options.split(",")) is there
 
