@@ -274,6 +274,11 @@ class Checker:
             self.errors.append(f"{owner}{path} is '{converted}'{hint} Known are {known}")
         if path in _MINIMUM and converted < _MINIMUM[path]:
             self.errors.append(f"{owner}{path} is {converted}, but has to be at least {_MINIMUM[path]}")
+        if path == "runners.token" and (" " in converted or not converted.isprintable()):
+            self.errors.append(
+                f"{owner}{path} holds whitespace or a control character, such as a line break at its end. Store it"
+                " again without, for example by 'ansible-vault encrypt_string --prompt'"
+            )
         if kind != "duration":
             return converted
         length = nanoseconds(converted) or 0

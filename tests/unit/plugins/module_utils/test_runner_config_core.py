@@ -105,6 +105,15 @@ def test_a_mistyped_secret_is_not_shown():
     assert "runners.token has to be a string, but is a list" in str(error.value) and "hidden" not in str(error.value)
 
 
+@pytest.mark.parametrize("token", ["hidden\n", " hidden", "hid den", "hidden\x00", "hidden\u00a0", "\ufeffhidden"])
+def test_a_token_with_whitespace_is_refused_and_not_shown(token):
+    with pytest.raises(ConfigError, match="runner 'a': runners.token holds whitespace or") as error:
+        prepared("token", token)
+    assert "hid" not in str(error.value)
+    data = _toml.parse(f"[[runners]]\nname = 'a'\ntoken = {_toml.format_value(token)}\n").data
+    assert _runner_config.inspect(data)["invalid"] == [str(error.value)]
+
+
 def test_all_faults_at_once():
     with pytest.raises(ConfigError) as error:
         _runner_config.prepare({"concurrent": "x"}, [{**RUNNER, "limit": "y"}], {"docker": {"privileged": "z"}})

@@ -254,18 +254,20 @@ SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=0x24F), min_size
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(old=SECRETS, new=SECRETS, check_mode=st.booleans(), fails=st.booleans())
-def test_no_secret_in_any_output(run_module, config, old, new, check_mode, fails):
+@given(
+    old=SECRETS, new=SECRETS, new_token=SECRETS.filter(str.isprintable), check_mode=st.booleans(), fails=st.booleans()
+)
+def test_no_secret_in_any_output(run_module, config, old, new, new_token, check_mode, fails):
     token, password = _toml.format_string(old), _toml.format_string(f"DB_PASSWORD={old}")
     config.write_text(f'[[runners]]\nname = "new"\ntoken = {token}\nenvironment = [{password}]\n')
-    runner = {**NEW, "token": new, "environment": [f"DB_PASSWORD={new}"], "ssh": {"password": new}}
+    runner = {**NEW, "token": new_token, "environment": [f"DB_PASSWORD={new}"], "ssh": {"password": new}}
     if fails:
         runner["executor"] = None
     result = run_module(runner_config, {"path": str(config), "runners": [runner]}, check_mode=check_mode)
     assert bool(result.get("failed")) is fails
     # What the test itself chose may be a part of the path or of a message, and is hidden there, too.
     shown = json.dumps(result, ensure_ascii=False)
-    for secret in (old, new):
+    for secret in (old, new, new_token):
         assert json.dumps(secret, ensure_ascii=False)[1:-1] not in shown
 
 
