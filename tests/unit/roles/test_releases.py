@@ -548,6 +548,29 @@ def test_a_remount_leaves_noswap_as_it_is(render, mounted, wanted, options):
     assert remount[0] == "remount" and ("noswap" in remount) is mounted
     warnings = render("tmpfs_storage", "__tmpfs_storage_warnings", **variables)
     assert [text.partition(":")[0] for text in warnings] == ["tmpfs_storage_noswap"] * (mounted != wanted)
+@pytest.mark.parametrize(
+    ("mount", "ours"),
+    [
+        (looked(**MOUNTED), True),
+        (looked(), True),
+        (looked(None, **MOUNTED), True),
+        (looked(**MOUNTED, uid=0), True),
+        (looked(uid=0), False),
+        (looked("ext4"), False),
+        (looked("ext4", **MOUNTED), False),
+        (looked(fstab_type="ext4", fstab_options="noauto"), False),
+    ],
+)
+def test_only_the_tmpfs_of_the_role_is_unmounted(render, mount, ours):
+    variables = {
+        "tmpfs_storage_state": "absent",
+        "__tmpfs_storage_found": found(graphRoot=DISK),
+        "__userns_getent": HOME,
+        "__tmpfs_storage_looked": mount,
+    }
+    assert render("tmpfs_storage", "__tmpfs_storage_ours", **variables) is ours
+
+
 
 
 @pytest.mark.parametrize(
