@@ -403,6 +403,21 @@ DISK, TMPFS = "/home/gitlab-runner/.local/share/containers/storage", "/srv/rootl
         ("present", "/srv/rootless-containers", "/srv/rootless-containers/own", "tmpfs", False),
         ("present", "/srv/rootless-containers", TMPFS, "extfs", True),
         ("present", "/home/gitlab-runner/.local/share/containers", DISK, "extfs", True),
+@pytest.mark.parametrize(
+    ("variables", "program"),
+    [
+        ({"__tmpfs_storage_looked": {"stdout": '{"native": true}'}}, [None]),
+        ({"__tmpfs_storage_looked": {"stdout": '{"native": false}'}}, ["/usr/bin/fuse-overlayfs"]),
+        # What the task registers in a check.
+        ({"__tmpfs_storage_native": {"skipped": True, "rc": 0}}, []),
+        ({"__tmpfs_storage_native": {"skipped": True, "rc": 0}, "tmpfs_storage_state": "absent"}, [None]),
+    ],
+)
+def test_a_check_foretells_the_overlay_or_leaves_it_open(render, variables, program):
+    conf = render("tmpfs_storage", "__tmpfs_storage_conf", ansible_check_mode=True, **variables)
+    assert [conf["options"]["overlay"]["mount_program"]] == program if program else "options" not in conf
+
+
         ("absent", "/srv/rootless-containers", TMPFS, "tmpfs", True),
         ("absent", "/srv/rootless-containers", TMPFS, "extfs", True),
         ("absent", "/srv/rootless-containers", DISK, "extfs", False),
