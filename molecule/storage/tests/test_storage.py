@@ -207,7 +207,7 @@ def test_the_storage_moves_to_the_tmpfs_when_the_last_job_has_ended(play, host, 
         run = waits.result()
     assert job.result()["status"] == "success" and "finished" in job.result()["trace"], job.result()
     assert run.ok, run.text
-    assert f"{on_disk} stays on the disk" in run.text
+    assert f"{on_disk} stays, and is no longer used. tmpfs_storage_remove_old: true removes it." in run.text
     # No job was between two containers while the storage moved.
     as_runner("timeout 60 sh -c 'until systemctl is-active --quiet gitlab-runner; do :; done'")
     assert host.service("gitlab-runner").systemd_properties["ActiveEnterTimestampMonotonic"] != began

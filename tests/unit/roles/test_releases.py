@@ -455,6 +455,30 @@ def test_volumes_are_not_lost_without_consent(render, state, volumes):
     [
         ("/srv/rootless-containers", False),
         ("/home/gitlab-runner/.local/share/containers", True),
+@pytest.mark.parametrize(
+    ("root", "backing", "path", "remove", "said"),
+    [
+        (DISK, "extfs", "/srv/rootless-containers", False, "tmpfs_storage_remove_old: true removes it"),
+        (DISK, "extfs", "/srv/rootless-containers", True, None),
+        ("/data", "extfs", "/srv/rootless-containers", True, "As gitlab-runner: podman unshare rm -rf /data"),
+        (TMPFS, "tmpfs", "/srv/new", True, "unmount that, and remove its line from /etc/fstab"),
+        (TMPFS, "extfs", "/srv/rootless-containers", False, "The tmpfs hides it"),
+        (DISK, "extfs", DISK.rpartition("/")[0], False, "The tmpfs hides it"),
+        (TMPFS, "tmpfs", "/srv/rootless-containers", False, None),
+    ],
+)
+def test_what_the_move_leaves_is_named_with_what_removes_it(render, root, backing, path, remove, said):
+    warnings = render(
+        "tmpfs_storage",
+        "__tmpfs_storage_warnings",
+        tmpfs_storage_path=path,
+        tmpfs_storage_remove_old=remove,
+        __userns_getent=HOME,
+        __tmpfs_storage_found=found(graphRoot=root, graphStatus={"Backing Filesystem": backing}),
+    )
+    assert len(warnings) == bool(said) and (not said or (root in warnings[0] and said in warnings[0])), warnings
+
+
         (DISK, True),
         (f"{DISK}/tmpfs", True),
         (f"{DISK}-tmpfs", False),
