@@ -302,6 +302,10 @@ def found(
         ("100%", {}, {}, True),
         ("8589934592", {}, {}, False),
         ("1T", {}, {}, True),
+        ("1%", {"ram": 4 * GIB}, {}, True),
+        ("1%", {"ram": 8 * GIB}, {}, False),
+        (0.004, {}, {}, False),
+        (0.003, {}, {}, True),
     ],
 )
 def test_tmpfs_size_against_the_memory(render, size, host, variables, refused):
@@ -321,10 +325,6 @@ def test_tmpfs_size_is_a_size(render, size):
     assert "is not a size" in render("tmpfs_storage", "__tmpfs_storage_problems", tmpfs_storage_size=size)[0]
 
 
-@pytest.mark.parametrize(
-    ("variables", "option", "there"),
-    [
-        ({}, "huge=within_size", True),
 @pytest.mark.parametrize("size", [50, "16", "63M", "64k"])
 def test_tmpfs_size_has_its_unit(render, size):
     (said,) = render("tmpfs_storage", "__tmpfs_storage_problems", tmpfs_storage_size=size)
@@ -332,19 +332,23 @@ def test_tmpfs_size_has_its_unit(render, size):
     assert render("tmpfs_storage", "__tmpfs_storage_problems", tmpfs_storage_size="64M") == []
 
 
+@pytest.mark.parametrize(
+    ("variables", "option", "there"),
+    [
+        ({}, "huge=within_size", True),
         ({"__tmpfs_storage_looked": {"stdout": '{"huge": false}'}}, "huge=within_size", False),
         ({"tmpfs_storage_inodes": 1000}, "nr_inodes=1000", True),
         ({}, "noatime", True),
         ({"tmpfs_storage_noatime": False}, "noatime", False),
         ({"tmpfs_storage_noswap": True}, "noswap", True),
         ({"tmpfs_storage_size": 0.25}, "size=25%", True),
+        ({"tmpfs_storage_size": 0.333}, "size=33%", True),
+        ({"tmpfs_storage_size": 0.004}, f"size={16 * GIB * 4 // 1000}", True),
+        ({"tmpfs_storage_size": "50%"}, "size=50%", True),
         ({"tmpfs_storage_size": "16G"}, "size=16G", True),
     ],
 )
 def test_tmpfs_mount_options(render, variables, option, there):
-        ({"tmpfs_storage_size": 0.333}, "size=33%", True),
-        ({"tmpfs_storage_size": 0.004}, f"size={16 * GIB * 4 // 1000}", True),
-        ({"tmpfs_storage_size": "50%"}, "size=50%", True),
     options = render("tmpfs_storage", "__tmpfs_storage_options", **{"__tmpfs_storage_found": found(), **variables})
     assert (option in options.split(",")) is there
 
@@ -384,6 +388,21 @@ def test_overlay_that_works_on_the_kernel(render, variables, program):
     assert conf["options"]["overlay"]["mount_program"] == program
 
 
+@pytest.mark.parametrize(
+    ("variables", "program"),
+    [
+        ({"__tmpfs_storage_looked": {"stdout": '{"native": true}'}}, [None]),
+        ({"__tmpfs_storage_looked": {"stdout": '{"native": false}'}}, ["/usr/bin/fuse-overlayfs"]),
+        # What the task registers in a check.
+        ({"__tmpfs_storage_native": {"skipped": True, "rc": 0}}, []),
+        ({"__tmpfs_storage_native": {"skipped": True, "rc": 0}, "tmpfs_storage_state": "absent"}, [None]),
+    ],
+)
+def test_a_check_foretells_the_overlay_or_leaves_it_open(render, variables, program):
+    conf = render("tmpfs_storage", "__tmpfs_storage_conf", ansible_check_mode=True, **variables)
+    assert [conf["options"]["overlay"]["mount_program"]] == program if program else "options" not in conf
+
+
 def test_a_mount_program_of_the_users_choice_stays(render):
     choice = {"storage": {"options": {"overlay": {"mount_program": "/opt/fuse-overlayfs"}}}}
     assert "options" not in render("tmpfs_storage", "__tmpfs_storage_conf", podman_storage_conf=choice)
@@ -403,21 +422,6 @@ DISK, TMPFS = "/home/gitlab-runner/.local/share/containers/storage", "/srv/rootl
         ("present", "/srv/rootless-containers", "/srv/rootless-containers/own", "tmpfs", False),
         ("present", "/srv/rootless-containers", TMPFS, "extfs", True),
         ("present", "/home/gitlab-runner/.local/share/containers", DISK, "extfs", True),
-@pytest.mark.parametrize(
-    ("variables", "program"),
-    [
-        ({"__tmpfs_storage_looked": {"stdout": '{"native": true}'}}, [None]),
-        ({"__tmpfs_storage_looked": {"stdout": '{"native": false}'}}, ["/usr/bin/fuse-overlayfs"]),
-        # What the task registers in a check.
-        ({"__tmpfs_storage_native": {"skipped": True, "rc": 0}}, []),
-        ({"__tmpfs_storage_native": {"skipped": True, "rc": 0}, "tmpfs_storage_state": "absent"}, [None]),
-    ],
-)
-def test_a_check_foretells_the_overlay_or_leaves_it_open(render, variables, program):
-    conf = render("tmpfs_storage", "__tmpfs_storage_conf", ansible_check_mode=True, **variables)
-    assert [conf["options"]["overlay"]["mount_program"]] == program if program else "options" not in conf
-
-
         ("absent", "/srv/rootless-containers", TMPFS, "tmpfs", True),
         ("absent", "/srv/rootless-containers", TMPFS, "extfs", True),
         ("absent", "/srv/rootless-containers", DISK, "extfs", False),
@@ -436,25 +440,6 @@ def test_a_storage_is_on_the_tmpfs_only_if_podman_says_so(render, state, path, r
     assert bool(said) is moves and (not moves or f"{root} holds 7 images" in said[0])
 
 
-@pytest.mark.parametrize("state", ["present", "absent"])
-@pytest.mark.parametrize("volumes", [[], ["cache"]])
-def test_volumes_are_not_lost_without_consent(render, state, volumes):
-    variables = {
-        "tmpfs_storage_state": state,
-        "tmpfs_storage_remove_old": True,
-        "__tmpfs_storage_found": found(graphRoot=DISK if state == "present" else TMPFS),
-        "__tmpfs_storage_volumes": {"stdout_lines": volumes},
-    }
-    said = render("tmpfs_storage", "__tmpfs_storage_refusals", **variables)
-    assert bool(said) is bool(volumes) and (not volumes or "0 images, 0 containers and 1 volumes" in said[0])
-    assert render("tmpfs_storage", "__tmpfs_storage_refusals", **variables, tmpfs_storage_discard_existing=True) == []
-
-
-@pytest.mark.parametrize(
-    ("path", "refused"),
-    [
-        ("/srv/rootless-containers", False),
-        ("/home/gitlab-runner/.local/share/containers", True),
 @pytest.mark.parametrize(
     ("root", "backing", "path", "remove", "said"),
     [
@@ -479,6 +464,25 @@ def test_what_the_move_leaves_is_named_with_what_removes_it(render, root, backin
     assert len(warnings) == bool(said) and (not said or (root in warnings[0] and said in warnings[0])), warnings
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("volumes", [[], ["cache"]])
+def test_volumes_are_not_lost_without_consent(render, state, volumes):
+    variables = {
+        "tmpfs_storage_state": state,
+        "tmpfs_storage_remove_old": True,
+        "__tmpfs_storage_found": found(graphRoot=DISK if state == "present" else TMPFS),
+        "__tmpfs_storage_volumes": {"stdout_lines": volumes},
+    }
+    said = render("tmpfs_storage", "__tmpfs_storage_refusals", **variables)
+    assert bool(said) is bool(volumes) and (not volumes or "0 images, 0 containers and 1 volumes" in said[0])
+    assert render("tmpfs_storage", "__tmpfs_storage_refusals", **variables, tmpfs_storage_discard_existing=True) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [
+        ("/srv/rootless-containers", False),
+        ("/home/gitlab-runner/.local/share/containers", True),
         (DISK, True),
         (f"{DISK}/tmpfs", True),
         (f"{DISK}-tmpfs", False),
@@ -495,6 +499,26 @@ def test_the_old_storage_is_not_removed_with_the_new_one(render, path, refused):
         __tmpfs_storage_found=found(graphRoot=f"{path}/storage", graphStatus=status),
     )
     assert [text.partition(":")[0] for text in said] == ["tmpfs_storage_remove_old"] * refused
+
+
+@pytest.mark.parametrize(
+    ("conf", "claimed"),
+    [
+        ({}, None),
+        ({"storage": None}, None),
+        ({"storage": {"driver": "overlay", "options": {"overlay": {"mount_program": "/opt/x"}}}}, None),
+        ({"storage": {"driver": "vfs"}}, "driver"),
+        ({"storage": {"runroot": "/data/run", "graphroot": "/data"}}, "runroot and graphroot"),
+        ({"storage": {"graphroot": None}}, "graphroot"),
+    ],
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_tmpfs_and_podman_do_not_both_say_where_the_storage_is(render, state, conf, claimed):
+    variables = {"tmpfs_storage_state": state, "podman_storage_conf": conf}
+    said = render("tmpfs_storage", "__tmpfs_storage_problems", **variables)
+    assert len(said) == bool(claimed) and (
+        not claimed or f"podman_storage_conf: {claimed} would be set back" in said[0]
+    )
 
 
 def looked(kind: str | None = "tmpfs", **more: Any) -> dict[str, str]:
@@ -535,26 +559,6 @@ MOUNTED = {"fstab_type": "tmpfs", "fstab_options": "size=4G,uid=995,gid=995,mode
 )  # fmt: skip
 def test_nothing_is_mounted_over_or_made_too_small(render, variables, mount, root, said):
     variables = {
-@pytest.mark.parametrize(
-    ("conf", "claimed"),
-    [
-        ({}, None),
-        ({"storage": None}, None),
-        ({"storage": {"driver": "overlay", "options": {"overlay": {"mount_program": "/opt/x"}}}}, None),
-        ({"storage": {"driver": "vfs"}}, "driver"),
-        ({"storage": {"runroot": "/data/run", "graphroot": "/data"}}, "runroot and graphroot"),
-        ({"storage": {"graphroot": None}}, "graphroot"),
-    ],
-)
-@pytest.mark.parametrize("state", ["present", "absent"])
-def test_tmpfs_and_podman_do_not_both_say_where_the_storage_is(render, state, conf, claimed):
-    variables = {"tmpfs_storage_state": state, "podman_storage_conf": conf}
-    said = render("tmpfs_storage", "__tmpfs_storage_problems", **variables)
-    assert len(said) == bool(claimed) and (
-        not claimed or f"podman_storage_conf: {claimed} would be set back" in said[0]
-    )
-
-
         "tmpfs_storage_size": "4G",
         "tmpfs_storage_discard_existing": True,
         "__tmpfs_storage_found": found(
@@ -568,25 +572,6 @@ def test_tmpfs_and_podman_do_not_both_say_where_the_storage_is(render, state, co
     assert len(refusals) == bool(said) and (not said or said in refusals[0]), refusals
 
 
-@pytest.mark.parametrize(
-    ("mounted", "wanted", "options"),
-    [(False, False, None), (True, True, "noswap"), (False, True, ""), (True, False, "noswap")],
-)
-def test_a_remount_leaves_noswap_as_it_is(render, mounted, wanted, options):
-    variables = {
-        "tmpfs_storage_noswap": wanted,
-        "tmpfs_storage_size": "4G",
-        "__tmpfs_storage_found": found(),
-        "__userns_getent": HOME,
-        "__tmpfs_storage_looked": looked(**MOUNTED, noswap=mounted),
-    }
-    fstab = MOUNTED["fstab_options"] + ",noswap" * wanted
-    assert render("tmpfs_storage", "__tmpfs_storage_options.split(',') | sort", **variables) == sorted(fstab.split(","))
-    assert render("tmpfs_storage", "__tmpfs_storage_remounts", **variables) is wanted
-    remount = render("tmpfs_storage", "__tmpfs_storage_remount_options", **variables).split(",")
-    assert remount[0] == "remount" and ("noswap" in remount) is mounted
-    warnings = render("tmpfs_storage", "__tmpfs_storage_warnings", **variables)
-    assert [text.partition(":")[0] for text in warnings] == ["tmpfs_storage_noswap"] * (mounted != wanted)
 @pytest.mark.parametrize(
     ("mount", "ours"),
     [
@@ -610,6 +595,25 @@ def test_only_the_tmpfs_of_the_role_is_unmounted(render, mount, ours):
     assert render("tmpfs_storage", "__tmpfs_storage_ours", **variables) is ours
 
 
+@pytest.mark.parametrize(
+    ("mounted", "wanted", "options"),
+    [(False, False, None), (True, True, "noswap"), (False, True, ""), (True, False, "noswap")],
+)
+def test_a_remount_leaves_noswap_as_it_is(render, mounted, wanted, options):
+    variables = {
+        "tmpfs_storage_noswap": wanted,
+        "tmpfs_storage_size": "4G",
+        "__tmpfs_storage_found": found(),
+        "__userns_getent": HOME,
+        "__tmpfs_storage_looked": looked(**MOUNTED, noswap=mounted),
+    }
+    fstab = MOUNTED["fstab_options"] + ",noswap" * wanted
+    assert render("tmpfs_storage", "__tmpfs_storage_options.split(',') | sort", **variables) == sorted(fstab.split(","))
+    assert render("tmpfs_storage", "__tmpfs_storage_remounts", **variables) is wanted
+    remount = render("tmpfs_storage", "__tmpfs_storage_remount_options", **variables).split(",")
+    assert remount[0] == "remount" and ("noswap" in remount) is mounted
+    warnings = render("tmpfs_storage", "__tmpfs_storage_warnings", **variables)
+    assert [text.partition(":")[0] for text in warnings] == ["tmpfs_storage_noswap"] * (mounted != wanted)
 
 
 @pytest.mark.parametrize(
@@ -668,6 +672,23 @@ def test_running_jobs_are_waited_for(render):
     assert said == []
 
 
+@pytest.mark.parametrize(
+    ("answer", "configured", "root"),
+    [
+        ({"store": {"graphRoot": TMPFS}}, [], TMPFS),
+        ({}, [TMPFS], TMPFS),
+        ({}, [], DISK),
+    ],
+)
+def test_the_reset_empties_the_storage_of_a_podman_that_does_not_answer(render, answer, configured, root):
+    variables = {
+        "__podman_getent": HOME,
+        "__podman_reset_info": {"stdout": json.dumps(answer) if answer else ""},
+        "__podman_reset_configured": {"stdout_lines": configured} if configured else {"skipped": True},
+    }
+    assert render("podman", "__podman_reset_root", **variables) == root
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     home = tmp_path / "home"
@@ -706,23 +727,6 @@ def test_root_empties_only_a_directory_that_is_the_runner_users(render, home, ro
         __podman_getent={"ansible_facts": {"getent_passwd": {"gitlab-runner": passwd}}},
         __podman_reset_info={"stdout": json.dumps({"store": {"graphRoot": f"{top}/{root}"}})},
     )
-@pytest.mark.parametrize(
-    ("answer", "configured", "root"),
-    [
-        ({"store": {"graphRoot": TMPFS}}, [], TMPFS),
-        ({}, [TMPFS], TMPFS),
-        ({}, [], DISK),
-    ],
-)
-def test_the_reset_empties_the_storage_of_a_podman_that_does_not_answer(render, answer, configured, root):
-    variables = {
-        "__podman_getent": HOME,
-        "__podman_reset_info": {"stdout": json.dumps(answer) if answer else ""},
-        "__podman_reset_configured": {"stdout_lines": configured} if configured else {"skipped": True},
-    }
-    assert render("podman", "__podman_reset_root", **variables) == root
-
-
     result = subprocess.run(["sh", "-c", f"{snippet}\npwd -P"], capture_output=True, text=True, check=False)
     real = (top / root).resolve()
     expected = {True: (0, f"{real}\n"), False: (3, ""), None: (0, "")}[entered]
