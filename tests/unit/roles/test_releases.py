@@ -358,6 +358,17 @@ def test_selinux_labels_the_tmpfs(render):
     assert ":container_file_t:" in render("tmpfs_storage", "__tmpfs_storage_options", __tmpfs_storage_found=answer)
 
 
+def test_selinux_labels_the_tmpfs_like_the_default_directory(render):
+    tasks = yaml.safe_load((ROLES / "tmpfs_storage/tasks/present.yml").read_text(encoding="utf-8"))
+    (task,) = [task for task in tasks if "Label" in task["name"]]
+    variables = {"__userns_getent": HOME, "__tmpfs_storage_found": found()}
+    argv = [
+        render("tmpfs_storage", word.strip("{} "), **variables) if "{{" in word else word
+        for word in task["ansible.builtin.command"]["argv"]
+    ]
+    assert argv == ["semanage", "fcontext", "--add", "--equal", DISK, TMPFS]
+
+
 def test_noswap_needs_a_kernel_that_has_it(render):
     (said,) = render(
         "tmpfs_storage",
