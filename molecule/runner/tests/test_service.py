@@ -183,6 +183,29 @@ def test_a_restart_waits_for_a_job_of_the_shell_executor_too(play, call, host, m
     restarted(before)
 
 
+def test_a_working_directory_elsewhere_is_made(play, host, main_pid, restarted, runs_unprivileged):
+    before = main_pid()
+    play(runner_working_directory="/srv/not-there/yet")
+    after = restarted(before)
+    runs_unprivileged()
+    assert host.check_output("readlink /proc/%s/cwd", str(after)) == "/srv/not-there/yet"
+    directory = host.file("/srv/not-there/yet")
+    assert (directory.user, directory.mode) == (USER, 0o700)
+    assert host.file("/srv/not-there").user == "root"
+    assert play(runner_working_directory="/srv/not-there/yet").changed == 0
+
+
+def test_a_service_that_does_not_stay_up_fails_the_play(play, main_pid, show, runs_unprivileged):
+    missing = {"runner_hardening_directives": {"BindReadOnlyPaths": ["/srv/no-such-path"]}}
+    # The second one changes nothing and finds it so.
+    for _ in range(2):
+        output = " ".join(play(**missing, fails=True).output.split())
+        assert "gitlab-runner.service does not stay up" in output and "status 226" in output, output
+        assert "journalctl --unit=gitlab-runner.service" in output
+    play()
+    runs_unprivileged()
+
+
 def test_metrics_and_networks_are_switched_off(play, config, main_pid, restarted, listening, get):
     before = main_pid()
     play()
