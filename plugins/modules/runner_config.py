@@ -189,10 +189,10 @@ EXAMPLES = r"""
     backup: true
   register: config
 
-- name: Restart the runner for what it does not read again by itself
-  ansible.builtin.systemd_service:
-    name: gitlab-runner
-    state: restarted
+# GitLab Runner reads all but a few keys again by itself, within seconds. For those few, "state: restarted" would end
+# the running jobs, unless a drop-in with KillSignal=SIGQUIT is there, as that of the role runner.
+- name: Let the runner end when its jobs have, and systemd start it again
+  ansible.builtin.command: systemctl kill --kill-who=main --signal=SIGQUIT gitlab-runner
   when: config.restart_required
 """
 
