@@ -1,13 +1,15 @@
 # make demo     boot a disposable CI host, converge it with site.yml and run a CI job on it
-# make test     everything that has to pass: lint, unit tests, hosts
+# make test     lint, unit and e2e, and molecule; what takes longer is below (the scenario runner, check, fleet, test-vm)
 # make lint     only the linters
 # make unit     only the unit tests
+# make e2e      only the tests that run playbooks on the controller: bad input, and a Helm chart
 # make molecule only the scenarios, on the platforms of CI_HOST_PLATFORMS
 # make check    the checks of the Ansible ecosystem, on each ansible-core and Python that is found
 # make fleet    eight hosts over SSH, some of them broken
 # make test-vm  one machine with its own kernel, in QEMU (not in make test; needs qemu-system-x86)
 # make docs     the documentation site, in docs/build
-# make bench    measure; prints the tables of docs/performance.md
+# make bench    measure; prints the tables of docs/performance.md (but that of --profile), and that of the launch modes in
+#               docs/runner_service.md
 # make clean    remove the hosts of tests and demo, and what was built
 
 SHELL := bash
