@@ -213,6 +213,8 @@ def test_removal_keeps_the_configuration_unless_told_otherwise_and_a_binary_take
     for path in ("/etc/systemd/system/gitlab-runner.service", DROPINS, "/etc/apt/sources.list.d/gitlab-runner.sources"):
         assert not host.file(path).exists, path
     assert config() == was
+    assert play("--check", runner_package_hold=True).changed > 0
+    assert not host.package("gitlab-runner").is_installed
 
     program = REPOSITORY / "v19.4.0/binaries/gitlab-runner-linux-amd64"
     sums = (REPOSITORY / "v19.4.0/release.sha256").read_text().split()
