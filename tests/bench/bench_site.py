@@ -47,6 +47,15 @@ def play(playbook: str, variables: dict | None = None) -> tuple[dict[str, int], 
     return {key: int(value) for key, value in recap}, seconds, result.stdout
 
 
+def roles(output: str) -> dict[str, tuple[int, float]]:
+    """What each role took of a play: its executed tasks, and the seconds of all its tasks."""
+    tasks = re.findall(r"^TASK \[rootless\.gitlab_runner\.(\w+) : .*\n.*\n(?:ok|changed): ", output, re.M)
+    seconds: dict[str, float] = {}
+    for role, time_taken in re.findall(r"^rootless\.gitlab_runner\.(\w+) : .* -+ ([\d.]+)s$", output, re.M):
+        seconds[role] = seconds.get(role, 0) + float(time_taken)
+    return {role: (tasks.count(role), seconds[role]) for role in dict.fromkeys(tasks)}
+
+
 def runners(count: int, image: str = "localhost/job-image-standin:latest") -> list[dict]:
     shared = {"url": "http://127.0.0.1:8929", "token": "glrt-stand-in-token-1", "executor": "docker"}
     return [{"name": f"runner-{n}", **shared, "docker": {"image": image, "pull_policy": "never"}} for n in range(count)]
@@ -60,11 +69,14 @@ def main() -> None:
         for count in (1, 10, 100):
             wanted = {"runner_runners": runners(count), "tmpfs_storage_enabled": True, "tmpfs_storage_size": "2G"}
             for title in ("first" if count == 1 else "more runners", "nothing to do"):
-                recap, seconds, _output = play("rootless.gitlab_runner.site", wanted)
+                recap, seconds, output = play("rootless.gitlab_runner.site", wanted)
                 print(f"| {title} | {count} | {recap['ok']} | {recap['changed']} | {seconds:.0f} |", flush=True)
             wanted["runner_runners"][0]["limit"] = count + 1
             recap, seconds, _output = play("rootless.gitlab_runner.site", wanted)
             print(f"| one key | {count} | {recap['ok']} | {recap['changed']} | {seconds:.0f} |", flush=True)
+        print("\n| role, with nothing to do | executed tasks | seconds |\n|---|---|---|")
+        for role, (tasks, seconds) in roles(output).items():
+            print(f"| {role} | {tasks} | {seconds:.1f} |")
         print("\n| run of doctor.yml | executed tasks | seconds | of these the module |\n|---|---|---|---|")
         for _attempt in range(3):
             recap, seconds, output = play("rootless.gitlab_runner.doctor")
