@@ -56,6 +56,7 @@ def test_release(render, facts, network, firewall, works):
         assert "GitLab Runner needs 4.2 or later" in problems[0] and "podman_minimum_version" in problems[0]
         assert render("podman", "__podman_problems", facts, podman_minimum_version="3.0") == []
         assert render("podman", "__podman_problems", facts, podman_packages=["podman-static"]) == []
+        assert render("podman", "__podman_problems", facts, podman_repository_url="u", podman_repository_key="k") == []
 
 
 @pytest.mark.parametrize(("facts", "network", "firewall", "works"), RELEASES, ids=lambda value: str(value)[:60])
@@ -63,6 +64,19 @@ def test_the_sandbox_leaves_a_way_to_the_socket(render, facts, network, firewall
     """systemd 247 and 249 make the directories above bind mounts with the mask of the service."""
     old = facts["distribution_release"] in ("bullseye", "jammy")
     assert render("runner", "__runner_hardening_directives.UMask", facts) == ("0022" if old else "0077")
+
+
+@pytest.mark.parametrize(
+    ("variables", "there"), [({}, True), ({"ansible_become_method": "sudo"}, True), ({"ansible_become_method": "su"}, False)]
+)  # fmt: skip
+def test_sudo_is_there_before_it_makes_root_the_runner_user(render, variables, there):
+    assert ("sudo" in render("podman", "__podman_package_names", RELEASES[2][0], **variables)) is there
+
+
+@pytest.mark.parametrize(("changed", "state"), [(True, "latest"), (False, "present"), (None, "present")])
+def test_packages_are_upgraded_when_their_repository_is_new(render, changed, state):
+    variables = {} if changed is None else {"__podman_repository": {"changed": changed}}
+    assert render("podman", "__podman_package_state", **variables) == state
 
 
 def test_unknown_release(render):
@@ -81,6 +95,7 @@ MIRROR = {"location": "m", "insecure": True}
         ({"podman_images": ["a;b"]}, '"a;b" is not a name'),
         ({"podman_images": ["$(id)"]}, '"$(id)" is not a name'),
         ({"podman_prune_keep": ["*"]}, None),
+        ({"podman_repository_url": "https://example.com"}, "podman_repository_url needs podman_repository_key"),
         ({"podman_images": ["registry.example.com:5000/a/b@sha256:" + "0" * 64]}, None),
         ({"podman_prune_age": "soon"}, '"soon" is not an age'),
         (
