@@ -91,5 +91,27 @@ def test_examples_can_be_read_and_name_real_variables(path: Path) -> None:
     assert unknown_variables(yaml.load(path.read_text(encoding="utf-8"), Loader=Loader), KNOWN) == []
 
 
+def test_the_execution_environment_makes_up_for_what_images_of_debian_lack() -> None:
+    path = ROOT / "examples/execution-environment/execution-environment.yml"
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert "debian" in data["images"]["base_image"]["name"]
+    # Lists of packages, ensurepip, and a way to the hosts.
+    assert data["additional_build_steps"]["prepend_base"][0].endswith("apt-get update")
+    assert (
+        data["options"]["skip_pip_install"]
+        and data["dependencies"]["python_interpreter"]["package_system"] == "python3-pip"
+    )
+    assert "openssh-client" in data["dependencies"]["system"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_of_the_runner_user_start_where_it_may_enter(path: Path) -> None:
+    blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    commands = [
+        line for block in blocks for line in block.replace("\\\n", "").splitlines() if "XDG_RUNTIME_DIR=" in line
+    ]
+    assert [line for line in commands if "-u gitlab-runner -- env -C / " not in line] == []
+
+
 def test_an_invented_variable_is_found() -> None:
     assert unknown_variables([{"vars": {"runner_tokn": 1, "podman_user": {"podman_x": 1}}}], KNOWN) == ["runner_tokn"]
