@@ -100,6 +100,24 @@ def test_downgrade_and_hold(play, host, versions, runs_unprivileged):
     assert versions() == {OLD}
 
 
+@pytest.fixture
+def apt_fails(host):
+    """apt does what it is told to and fails then, as where the script of a package fails: it has forgotten a hold."""
+    file = "/etc/apt/apt.conf.d/99-fails"
+    host.check_output(f"echo 'DPkg::Post-Invoke {{\"false\";}};' >{file}")
+    yield
+    host.check_output(f"rm {file}")
+
+
+@pytest.mark.parametrize(
+    ("playbook", "version"), [("molecule/runner/role.yml", NEW), (UPGRADE, OLD)], ids=["role", "upgrade"]
+)
+def test_a_hold_outlives_an_apt_that_fails(play, host, versions, apt_fails, playbook, version):
+    play(playbook=playbook, runner_version=version, fails=True)
+    assert versions() == {version}, "apt has got as far as to forget the hold"
+    assert host.check_output("apt-mark showhold").split() == list(NAMES)
+
+
 def test_a_key_that_cannot_be_fetched_keeps_no_run_from_changing_a_runner(play, host, config):
     unreachable = {"runner_repository_key": "http://127.0.0.1:9/gpg.key"}
     result = play(**unreachable)
