@@ -19,6 +19,25 @@ BOTH = "profile podman /usr/{bin,local/bin}/podman flags=(unconfined) {\n  usern
 COMMENT = "# profile podman /usr/bin/podman flags=(unconfined) {\n"
 
 
+def run(
+    tmp_path: Path, tasks_from: str, variables: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Some tasks of the role, on this machine."""
+    role = {"name": "rootless.gitlab_runner.userns", "tasks_from": tasks_from}
+    playbook = tmp_path / "play.yml"
+    tasks = [{"ansible.builtin.include_role": role}]
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    extra = json.dumps({**variables, "ansible_python_interpreter": sys.executable})
+    return subprocess.run(
+        [sys.executable, "-m", "ansible.cli.playbook", "--inventory", "localhost,", "--connection", "local"]
+        + [*arguments, "--extra-vars", extra, playbook],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(Path(_subid.__file__).parents[5]), "ANSIBLE_NOCOLOR": "1"},
+    )
+
+
 @pytest.mark.parametrize(
     ("restriction", "profile", "podman", "written"),
     [
@@ -38,23 +57,20 @@ def test_profile_is_written_only_where_it_is_needed(tmp_path: Path, restriction,
     (directory / "podman").write_text(profile)
     if restriction is not None:
         switch.write_text(restriction)
-    tasks = [{"ansible.builtin.include_role": {"name": "rootless.gitlab_runner.userns", "tasks_from": "apparmor"}}]
-    playbook = tmp_path / "play.yml"
-    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     variables = {
         "__userns_apparmor_switch": str(switch),
         "__userns_apparmor_directory": str(directory),
         "userns_podman_executable": podman,
-        "ansible_python_interpreter": sys.executable,
     }
-    result = subprocess.run(
-        [sys.executable, "-m", "ansible.cli.playbook", "--inventory", "localhost,", "--connection", "local"]
-        + ["--check", "--diff", "--extra-vars", json.dumps(variables), playbook],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(Path(_subid.__file__).parents[5]), "ANSIBLE_NOCOLOR": "1"},
-    )
+    result = run(tmp_path, "apparmor", variables, "--check", "--diff")
     assert result.returncode == 0, result.stdout + result.stderr
     line = f"profile rootless-gitlab-runner-podman {podman} flags=(unconfined) {{"
     assert (f"+{line}" in result.stdout) is written, result.stdout
+
+
+def test_a_profile_that_cannot_be_loaded_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    profile = tmp_path / "rootless-gitlab-runner-podman"
+    profile.write_text("no profile\n")
+    result = run(tmp_path, "apply_apparmor", {"__userns_apparmor_directory": str(tmp_path)})
+    assert result.returncode != 0 and "rootless-gitlab-runner-podman cannot be loaded" in result.stdout, result.stdout
+    assert not profile.exists()
