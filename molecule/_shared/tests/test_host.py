@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ci_host import USER
 
 
@@ -33,6 +35,20 @@ def test_linger_and_socket(host, uid, as_runner):
     assert as_runner("systemctl --user is-active podman.socket").strip() == "active"
     assert host.file(f"/run/user/{uid}/podman/podman.sock").is_socket
     assert host.file(f"/run/user/{uid}/podman/podman.sock").user == USER
+
+
+def test_cgroup_controllers_are_delegated_to_the_user_manager(host, uid):
+    names = host.check_output(f"systemctl show user@{uid}.service --value --property DelegateControllers")
+    assert set(names.split()) >= {"cpu", "cpuset", "io", "memory", "pids"}
+
+
+def test_limits_of_the_kernel_are_raised(host):
+    text = host.file("/etc/sysctl.d/60-rootless-gitlab-runner.conf").content_string
+    wanted = dict(re.findall(r"^-(\S+) = (\S+)$", text, re.MULTILINE))
+    assert wanted.keys() >= {"kernel.keys.maxkeys", "kernel.keys.maxbytes", "fs.inotify.max_user_instances"}
+    for name, value in wanted.items():
+        running = host.file("/proc/sys/" + name.replace(".", "/"))
+        assert not running.exists or running.content_string.strip() == value, name
 
 
 def test_podman(podman_info, uid):
