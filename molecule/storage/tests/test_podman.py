@@ -5,28 +5,66 @@
 
 from __future__ import annotations
 
-import pytest
-from ci_host import IMAGE
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+from ci_host import IMAGE, USER
 from conftest import IMAGES, REGISTRY
 
 JOB = "com.gitlab.gitlab-runner.job.id"
+ELSEWHERE = f"/home/{USER}/elsewhere"
+SOURCE = "/etc/apt/sources.list.d/rootless-podman.sources"
 VARIED = {
     "vary_roles": ["podman"],
+    # The name is another one than in the source of the runner: apt accepts no two keys for one repository.
+    "podman_repository_url": "http://localhost:8929/repo/debian/",
+    "podman_repository_key": "http://localhost:8929/repo/gpg.key",
+    "podman_storage_conf": {"storage": {"graphroot": ELSEWHERE}},
+    "podman_containers_conf": {"containers": {"default_ulimits": ["nofile=4096:4096"]}},
     "podman_insecure_registries": [REGISTRY],
     "podman_registry_logins": IMAGES["podman_registry_logins"],
     "podman_prune_age": "1s",
     "podman_prune_keep_labels": ["keep"],
     "podman_prune_volumes": True,
 }
+UNVARIED = {
+    "vary_roles": ["podman"],
+    "podman_storage_conf": {"storage": {"graphroot": None}},
+    "podman_containers_conf": {"containers": {"default_ulimits": None}},
+    "podman_prune": False,
+}
+CONSENT = {"podman_storage_discard_existing": True}
 
 
-@pytest.fixture(scope="module")
-def varied(play, registry) -> None:
+def store(as_runner) -> tuple[str, int]:
+    found = json.loads(as_runner("podman info --format json"))["store"]
+    return found["graphRoot"], found["imageStore"]["number"]
+
+
+def test_another_storage_needs_consent(play, host, as_runner, registry):
+    as_runner("podman volume create stays")
+    before = store(as_runner)
     run = play(**VARIED)
+    assert not run.ok and f"{before[0]} holds {before[1]} images, 0 containers and 1 volumes" in run.text, run.text
+    assert store(as_runner) == before and not host.file(ELSEWHERE).exists
+    run = play(**VARIED, **CONSENT)
     assert run.ok, run.text
+    assert store(as_runner) == (ELSEWHERE, 0)
+    again = play(**VARIED)
+    assert (again.ok, again.changed) == (True, 0), again.text
 
 
-def test_prune_does_what_the_variables_say(varied, as_runner):
+def test_the_repository_of_a_newer_podman_is_known_to_apt(host):
+    assert host.file(SOURCE).contains("^Signed-By:")
+    assert "http://localhost:8929/repo/debian" in host.check_output("apt-cache policy")
+
+
+def test_limits_of_containers_conf_apply(as_runner, job_image):
+    job_image()
+    assert as_runner(f"podman run --rm {IMAGE} sh -c 'ulimit -n'").strip() == "4096"
+
+
+def test_prune_does_what_the_variables_say(as_runner):
     def build(name: str, label: str = "lose=yes") -> str:
         script = f"FROM {IMAGE}\\nRUN echo {name} > /name\\nLABEL {label}\\n"
         return as_runner(f"printf '{script}' | podman build --quiet --tag {name} --file - /srv/gitlab-standin").strip()
@@ -58,3 +96,48 @@ def test_prune_does_what_the_variables_say(varied, as_runner):
     assert as_runner("podman volume ls --quiet") == ""
     assert set(as_runner("podman ps --all --format '{{.Names}}'").split()) == {"job", "helper", "labelled"}
     as_runner("podman rm --force --time 0 job helper labelled && podman rmi example.com/labelled:1")
+
+
+def test_what_a_null_takes_back(play, host, as_runner):
+    run = play(**UNVARIED, **CONSENT)
+    assert run.ok, run.text
+    root, images = store(as_runner)
+    assert root != ELSEWHERE and images > 0
+    as_runner("podman volume rm stays")
+    assert as_runner(f"podman run --rm {IMAGE} sh -c 'ulimit -n'").strip() != "4096"
+    assert not host.file(f"/home/{USER}/.config/containers/containers.conf").contains("default_ulimits")
+    for question, answer in (("is-enabled", "disabled"), ("is-active", "inactive")):
+        assert as_runner(f"systemctl --user {question} rootless-podman-prune.timer || true").strip() == answer
+    as_runner(f"podman unshare rm -rf {ELSEWHERE}")
+    host.check_output("rm %s", SOURCE)
+
+
+def test_more_subordinate_ids_wait_for_the_running_job(play, host, as_runner, submit):
+    files = {name: host.file(name).content_string for name in ("/etc/subuid", "/etc/subgid")}
+    as_runner(
+        f"podman volume create owned; podman run --rm --volume owned:/v {IMAGE} sh -c 'echo x > /v/f; chown 1000 /v/f'"
+    )
+    # As after a run whose last step has failed: what Podman does was not verified.
+    as_runner("rm ~/.local/state/rootless-gitlab-runner/verified")
+    with ThreadPoolExecutor() as pool:
+        job = pool.submit(submit, "until [ -e /go ]; do sleep 1; done", "echo finished", timeout="600")
+        try:
+            as_runner("timeout 60 sh -c 'until podman ps --quiet | grep -q .; do sleep 1; done'")
+            waits = pool.submit(play, userns_subid_count=131072, podman_drain_wait=300, podman_prune=False)
+            host.check_output(
+                "timeout 200 sh -c 'until systemctl is-active gitlab-runner | grep deactivating; do sleep 1; done'"
+            )
+            assert not waits.done()
+        finally:
+            as_runner("podman exec $(podman ps --quiet) touch /go")
+        run = waits.result()
+    assert run.ok, run.text
+    assert job.result()["status"] == "success" and "finished" in job.result()["trace"], job.result()
+    assert "RUNNING HANDLER [rootless.gitlab_runner.podman : Start a container through the socket]" in run.text
+    maps = json.loads(as_runner("podman info --format json"))["host"]["idMappings"]
+    assert [sum(entry["size"] for entry in maps[side]) for side in ("uidmap", "gidmap")] == [2 * 65536 + 1] * 2
+    assert as_runner(f"podman run --rm --volume owned:/v {IMAGE} stat -c %u /v/f").strip() == "1000"
+    as_runner("timeout 60 sh -c 'until systemctl is-active --quiet gitlab-runner; do :; done'")
+    for name, text in files.items():
+        host.check_output("printf %s > %s", text, name)
+    as_runner("podman volume rm owned && podman system migrate")

@@ -66,11 +66,21 @@ def test_the_sandbox_leaves_a_way_to_the_socket(render, facts, network, firewall
     assert render("runner", "__runner_hardening_directives.UMask", facts) == ("0022" if old else "0077")
 
 
-@pytest.mark.parametrize(
-    ("variables", "there"), [({}, True), ({"ansible_become_method": "sudo"}, True), ({"ansible_become_method": "su"}, False)]
-)  # fmt: skip
-def test_sudo_is_there_before_it_makes_root_the_runner_user(render, variables, there):
+@pytest.mark.parametrize(("method", "there"), [(None, True), ("sudo", True), ("su", False)])
+def test_sudo_is_there_before_it_makes_root_the_runner_user(render, method, there):
+    variables = {"ansible_become_method": method} if method else {}
     assert ("sudo" in render("podman", "__podman_package_names", RELEASES[2][0], **variables)) is there
+
+
+def test_the_restriction_of_apparmor_stays_on(render):
+    """By default no parameter switches it off, and the profile that allows Podman's is for the kernels of Ubuntu."""
+    parameters = render("userns", "userns_sysctls")
+    assert not [name for name in parameters if "apparmor" in name or "restrict" in name]
+    assert parameters["kernel.unprivileged_userns_clone"] == 1
+    tasks = yaml.safe_load((ROLES / "userns/tasks/main.yml").read_text())
+    (condition,) = [task["when"] for task in tasks if task.get("ansible.builtin.include_tasks") == "apparmor.yml"]
+    assert render("userns", condition, {"distribution": "Ubuntu"})
+    assert not render("userns", condition, {"distribution": "Debian"})
 
 
 @pytest.mark.parametrize(("changed", "state"), [(True, "latest"), (False, "present"), (None, "present")])
@@ -250,7 +260,7 @@ ONE_IMAGE = {"imageStore": {"number": 1}, "containerStore": {"number": 0}}
     [
         ({"graphroot": "/data"}, 0, {}, False, ""),
         ({"graphroot": "/data"}, 0, {**STORE, **EMPTY}, True, ""),
-        ({"graphroot": "/data"}, 1, {**STORE, **EMPTY}, True, "/home/u/storage holds 0 images, 0 containers and 1 volumes"),
+        ({"graphroot": "/data"}, 1, {**STORE, **EMPTY}, True, "storage holds 0 images, 0 containers and 1 volumes"),
         ({"graphroot": "/data"}, 0, {**STORE, **ONE_IMAGE}, True, "once its storage is /data (the files stay)"),
         ({"graphroot": "/home/u/storage"}, 0, {**STORE, **ONE_IMAGE}, False, ""),
         ({"graphroot": None}, 0, {**STORE, **ONE_IMAGE}, True, "/.local/share/containers/storage (the files stay)"),
