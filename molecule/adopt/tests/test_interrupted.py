@@ -5,18 +5,28 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
+import pytest
 from adopted_hosts import BACKUP, HOSTS, play
 from ci_host import USER
 
 
-def test_it_stops_because_of_a_socket_in_jobs_before_anything_is_changed():
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"runner_acknowledge": []}, ("/var/run/docker.sock:/var/run/docker.sock", "socket_mount")),
+        ({"runner_runners": [{"name": "new", "executor": "dokcer"}]}, ("is not an executor", "token is missing")),
+    ],
+    ids=["a socket in jobs", "a bad runner"],
+)
+def test_it_stops_before_anything_is_changed_because_of(variables, said):
     # The host is adopted, so the earlier state has to be looked for: without the mark of the end it is "interrupted".
-    subprocess.run(["podman", "exec", HOSTS[0], "rm", f"{BACKUP}/adopted"], check=True)
-    recap, output = play("adopt", "--limit", HOSTS[0], "-e", '{"runner_acknowledge": []}')
+    subprocess.run(["podman", "exec", HOSTS[0], "rm", "-f", f"{BACKUP}/adopted"], check=True)
+    recap, output = play("adopt", "--limit", HOSTS[0], "-e", json.dumps(variables))
     assert recap[HOSTS[0]]["failed"] == 1 and recap[HOSTS[0]]["changed"] == 0, output
-    assert "/var/run/docker.sock:/var/run/docker.sock" in output and "socket_mount" in output
+    assert [text for text in said if text not in output] == [], output
 
 
 def test_an_interrupted_run_goes_on_and_docker_is_stopped_when_told():

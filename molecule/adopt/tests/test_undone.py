@@ -16,10 +16,14 @@ from ci_host import IMAGE, USER
 
 @pytest.fixture(scope="session")
 def undone() -> str:
-    # Between adoption and undo, GitLab has rotated a token of the second host.
-    subprocess.run(["podman", "exec", HOSTS[1], "sed", "-i", "s/token-1/token-4/", CONFIG], check=True)
+    # GitLab rotates a token of the second host while the undo waits for jobs: here when the runner has ended.
+    dropin = "/run/systemd/system/gitlab-runner.service.d/rotate.conf"
+    rotate = f"mkdir -p $(dirname {dropin}) && echo '[Service]' >{dropin} && "
+    rotate += f"echo 'ExecStopPost=+/bin/sed -i s/token-1/token-4/ {CONFIG}' >>{dropin} && systemctl daemon-reload"
+    subprocess.run(["podman", "exec", HOSTS[1], "sh", "-c", rotate], check=True)
     recap, output = play("adopt", "-e", "adopt_undo=true")
     assert [recap[host]["failed"] for host in HOSTS] == [0, 0], output
+    subprocess.run(["podman", "exec", HOSTS[1], "sh", "-c", f"rm {dropin} && systemctl daemon-reload"], check=True)
     return output
 
 
