@@ -51,6 +51,10 @@ def site(tmp_path: Path, variables: dict, facts: dict | None = None) -> subproce
             {"runner_runners": [{**RUNNER, "token": "GR1348941xyz"}]},
             r"runner_runners\[0\]\.token is a registration token",
         ),
+        (
+            {"runner_runners": [{**RUNNER, "token": "glrt-abc\n"}]},
+            r"runner_runners\[0\]\.token holds a line break or another character",
+        ),
         ({"runner_runners": [{**RUNNER, "url": None}]}, r"runner_runners\[0\]\.url is missing"),
         (
             {"runner_runners": [{**RUNNER, "executor": "podman"}]},

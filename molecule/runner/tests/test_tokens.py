@@ -111,6 +111,7 @@ def test_runners_are_created_and_deleted_by_the_api_and_their_tokens_rotate(play
     runners = [created("made", gitlab), created("rotated", gitlab, token="glrt-of-the-first-day")]
     again = play(runner_runners=runners, runner_token_update="on_create", **wanted)
     assert again.changed == 0, again.output
+    assert "other tokens than the inventory for rotated, and they stay" in " ".join(again.output.split())
     assert len(gitlab.state.runners) == 2
 
     play(runner_runners=[{"name": name, "state": "absent"} for name in names], **wanted)
