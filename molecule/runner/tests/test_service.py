@@ -174,7 +174,11 @@ def test_a_restart_waits_for_a_job_of_the_shell_executor_too(play, call, host, m
     number = call("POST", "jobs", {"script": script, "tags": ["shell"]})["id"]
     assert "\nstarted" in call("GET", f"jobs/{number}?wait=60&contains=%0Astarted")["trace"]
     play(
-        runner_runners=[a_runner(host.backend.name), shell], runner_environment={"SHELL_JOB": "1"}, runner_drain_wait=2
+        runner_runners=[a_runner(host.backend.name), shell],
+        runner_environment={"SHELL_JOB": "1"},
+        # As with -e on the command line.
+        runner_drain_wait="2",
+        runner_drain_timeout="3600",
     )
     assert main_pid() == before and call("GET", f"jobs/{number}")["status"] == "running"
     host.check_output("timeout 60 sh -c 'echo go > /srv/gate' && rm /srv/gate")
