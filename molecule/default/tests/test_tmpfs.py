@@ -9,13 +9,14 @@ from ci_host import USER
 PATH = "/srv/rootless-containers"
 
 
-def test_storage_is_on_the_tmpfs(host, podman_info):
+def test_storage_is_on_the_tmpfs(host, uid, podman_info):
     mount = host.mount_point(PATH)
     assert mount.exists and mount.filesystem == "tmpfs"
     assert "huge=within_size" in mount.options
     directory = host.file(PATH)
     assert (directory.user, directory.group, directory.mode) == (USER, USER, 0o700)
     assert podman_info["store"]["graphRoot"].startswith(PATH)
+    assert podman_info["store"]["runRoot"].startswith(f"/run/user/{uid}/")
     assert host.file("/etc/fstab").contains(f" {PATH} tmpfs ")
 
 

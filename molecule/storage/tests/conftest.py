@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -38,10 +39,13 @@ class Run(NamedTuple):
 def play(host):
     """Run a playbook on the host with variables."""
 
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+
     def run(playbook: str = str(HERE / "vary.yml"), *arguments: str, **variables) -> Run:
         result = subprocess.run(
             ["ansible-playbook", "--inventory", HERE.parent / "_shared/inventory", "--limit", host.backend.name]
             + ["--extra-vars", json.dumps(variables), *arguments, playbook],
+            env=environment,
             capture_output=True,
             text=True,
             check=False,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import platform
 import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from conftest import HERE, IMAGES, KEPT, PASSWORD, REGISTRY
 PATH = "/srv/rootless-containers"
 RESERVE = f"{PATH}/storage/rootless-podman-reserve"
 TMPFS = {"tmpfs_storage_enabled": True, "tmpfs_storage_size": "300M", "tmpfs_storage_inodes": 50000}
+NOSWAP = tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2]) >= (6, 4)
 # The role by itself, as a site's own playbook may include it.
 ONLY_TMPFS = {**TMPFS, "vary_roles": []}
 
@@ -119,7 +121,7 @@ def test_a_replaced_range_is_appended_again_but_no_job_is_killed(play, host, as_
 
     refused = play(**IMAGES)
     assert not refused.ok and "1 containers of gitlab-runner are running" in refused.text
-    assert "are no longer in /etc/subuid, but the files in its containers" in refused.text
+    assert "are no longer in /etc/subuid and /etc/subgid, but the files in its containers" in refused.text
     assert as_runner(f"podman inspect --format {{{{.State.Running}}}} {job}").strip() == "true"
     as_runner(f"podman rm --force --time 0 {job}")
 
@@ -230,8 +232,25 @@ def test_fuse_overlayfs_works_on_the_tmpfs_until_the_next_reboot(play, host, as_
     assert re.search(r"^\S+ / fuse\.fuse-overlayfs ", mounts, re.MULTILINE), mounts
     again = play(**ONLY_TMPFS, tmpfs_storage_run_root=True, tmpfs_storage_fuse_overlayfs=True)
     assert (again.ok, again.changed) == (True, 0), again.text
-    back = play(**ONLY_TMPFS, tmpfs_storage_run_root=True)
-    assert back.ok, back.text
+    # A mount keeps what it began with until it is made anew, which is at the next boot.
+    back = play(**ONLY_TMPFS, tmpfs_storage_run_root=True, tmpfs_storage_noswap=NOSWAP)
+    assert back.ok and ("Until the next boot the tmpfs stays in the swap" in back.text) is NOSWAP, back.text
+    assert KEPT in names(as_runner)
+
+
+def test_a_change_of_the_mount_does_not_empty_it(play, host):
+    fstab = host.file("/etc/fstab").content_string
+    host.check_output("fallocate --length 100MiB %s/used", PATH)
+    try:
+        for change, said in (
+            ({"tmpfs_storage_size": "100M"}, "tmpfs_storage_size: 100M is less than the 1"),
+            ({"tmpfs_storage_mount_options": ["nodev", "size=100M"]}, "Change the options of the mounted tmpfs"),
+        ):
+            run = play(**{**ONLY_TMPFS, **change}, tmpfs_storage_run_root=True)
+            assert not run.ok and said in run.text, run.text
+            assert host.file(f"{PATH}/used").exists and host.file("/etc/fstab").content_string == fstab
+    finally:
+        host.run("rm %s/used", PATH)
 
 
 def test_a_reboot_empties_it_and_fetches_the_images_again(host, as_runner, reboot):
@@ -242,13 +261,26 @@ def test_a_reboot_empties_it_and_fetches_the_images_again(host, as_runner, reboo
     assert names(as_runner) == {KEPT}
     assert re.search(r"^overlay / overlay ", as_runner(f"podman run --rm {KEPT} cat /proc/mounts"), re.MULTILINE)
     assert f"Fetching image 1 of 1: {KEPT}" in host.check_output("journalctl --boot --no-pager")
+    assert ("noswap" in host.mount_point(PATH).options) is NOSWAP
+
+
+@pytest.fixture
+def no_timer(as_runner):
+    """The timer of the prune does not elapse by itself, soon after the boot."""
+    directory = "~/.config/systemd/user/rootless-podman-prune.timer.d"
+    as_runner(
+        f"mkdir -p {directory} && printf '[Timer]\\nOnCalendar=\\nOnCalendar=2100-01-01\\n' > {directory}/test.conf"
+    )
+    as_runner("systemctl --user daemon-reload && systemctl --user start rootless-podman-prune.service")
+    yield
+    as_runner(f"rm -r {directory} && systemctl --user daemon-reload")
 
 
 def fill(as_runner) -> str:
     return as_runner(f"podman run --name fills {IMAGE} dd if=/dev/zero of=/big bs=64k 2>&1 || true")
 
 
-def test_a_full_tmpfs_fails_the_job_and_the_next_prune_frees_it(host, as_runner, submit, job_image):
+def test_a_full_tmpfs_fails_the_job_and_the_next_prune_frees_it(host, as_runner, submit, job_image, no_timer):
     job_image()
     as_runner("systemctl --user start rootless-podman-prune.service")
     assert host.file(RESERVE).size == 32 * 2**20
@@ -274,7 +306,7 @@ def test_a_full_tmpfs_fails_the_job_and_the_next_prune_frees_it(host, as_runner,
         assert "ok" in host.check_output("python3 -c %s %s", check, database)
 
 
-def test_a_full_tmpfs_can_be_made_larger(play, host, as_runner):
+def test_a_full_tmpfs_can_be_made_larger(play, host, as_runner, no_timer):
     fill(as_runner)
     # Podman 4 does.
     answers = as_runner("podman info >/dev/null 2>&1 && echo yes || true") == "yes\n"
@@ -287,7 +319,7 @@ def test_a_full_tmpfs_can_be_made_larger(play, host, as_runner):
     as_runner("podman rm fills")
 
 
-def test_the_storage_returns_to_the_disk(play, host, as_runner):
+def test_the_storage_returns_to_the_disk(play, host, as_runner, reboot):
     # Podman 5 does not say where its storage is while that is full.
     fill(as_runner)
     refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
@@ -295,7 +327,14 @@ def test_the_storage_returns_to_the_disk(play, host, as_runner):
     as_runner(f"rm -f {RESERVE}; podman rm --all --force && podman rmi --all --force && podman volume create precious")
     refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert not refused.ok and "holds 0 images, 0 containers and 1 volumes" in refused.text
-    run = play(**ONLY_TMPFS, tmpfs_storage_state="absent", tmpfs_storage_discard_existing=True)
+    leave = {**ONLY_TMPFS, "tmpfs_storage_state": "absent", "tmpfs_storage_discard_existing": True}
+    host.check_output("systemd-run --unit holds --working-directory %s sleep infinity", PATH)
+    try:
+        busy = play(**leave)
+    finally:
+        host.check_output("systemctl stop holds")
+    assert not busy.ok and "target is busy" in busy.text, busy.text
+    run = play(**leave)
     assert run.ok, run.text
     assert not host.mount_point(PATH).exists
     assert not host.file("/etc/fstab").contains(PATH)
@@ -306,6 +345,10 @@ def test_the_storage_returns_to_the_disk(play, host, as_runner):
     assert host.run("ls /etc/systemd/system/user@*.service.d/*rootless-storage.conf").rc != 0
     again = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert (again.ok, again.changed) == (True, 0), again.text
+    reboot()
+    as_runner("timeout 60 sh -c 'until systemctl --user is-active --quiet default.target; do :; done'")
+    assert not host.file(PATH).exists
+    assert json.loads(as_runner("podman info --format json"))["store"]["graphRoot"] == store["graphRoot"]
 
 
 # --- the last resort -------------------------------------------------------------------------
@@ -337,8 +380,16 @@ def test_the_reset_tells_asks_and_empties(play, host, as_runner, job_image):
     assert not refused.ok and "1 containers of gitlab-runner are running" in refused.text
     as_runner(f"podman rm --force --time 0 {job} && podman volume exists precious")
 
+    # Of an id that is no longer the user's: only root can remove it.
+    root = as_runner("podman volume inspect --format {{.Mountpoint}} precious").strip()
+    host.check_output("install -d -o 5000000 -m 700 %s/foreign && touch %s/foreign/file", root, root)
+    as_runner("systemctl --user start podman.service")
+    units = ("podman.socket", "podman.service")
+    began = [as_runner(f"systemctl --user show --value -p InvocationID {unit}") for unit in units]
     done = play(playbook, podman_reset_discard_everything=True)
     assert done.ok, done.text
+    assert not host.file(root).exists
+    assert not set(began) & {as_runner(f"systemctl --user show --value -p InvocationID {unit}") for unit in units}
     assert names(as_runner) == set() and as_runner("podman volume ls --quiet") == ""
     assert host.service("gitlab-runner").is_running
     assert host.file(f"{host.user(USER).home}/.config/containers/storage.conf").contains("overlay")
