@@ -22,7 +22,8 @@ EXPECTED = {
     "runuser -u gitlab-runner -- gitlab-runner verify": r"is valid",
     "systemctl stop gitlab-runner\n": r"^inactive$",
     "systemctl stop --no-block": r"(?s)^(deactivating|inactive)$.*busy",
-    "systemctl kill": r"^inactive$",
+    # It has failed if the stop comes before systemd has begun to start it again.
+    "systemctl kill": r"^(inactive|failed)$",
     f"{AS_USER} sh": r"(?s)tmpfs.*^Images",
     f"{AS_USER} rootless-podman prune": r"^localhost/unused +1 ",
     f"{AS_USER} podman image prune": r"^[0-9a-f]{64}$",
