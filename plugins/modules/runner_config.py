@@ -51,8 +51,8 @@ options:
       - A listed key is set. A key that is V(null) is removed. A key that is not listed stays. Tables are
         merged. Arrays are replaced.
       - An array of tables, such as C(docker.services), gets exactly the listed tables. Tables are paired
-        with those of the file by their C(name) or C(location) key if all listed ones have one, else by their position, and
-        merged.
+        with those of the file by their C(name) or C(location) key if all listed ones have one, else by their
+        position, and merged.
     type: list
     elements: dict
     default: []
