@@ -239,12 +239,12 @@ def test_check_is_content_with_what_is_unusual_but_right(identifier, case):
 
 @pytest.mark.parametrize(
     ("case", "first", "last"),
-    zip(
-        CASES["runner.unit_user"],
+    [
         # A strace that is the main process does not end by the signal that the new drop-in sends to that alone.
-        ["mkdir -p", "systemctl stop gitlab-runner", "mkdir -p"],
-        ["systemctl restart gitlab-runner", "systemctl start gitlab-runner", "systemctl restart gitlab-runner"],
-    ),
+        (CASES["runner.unit_user"][0], "mkdir -p", "systemctl restart gitlab-runner"),
+        (CASES["runner.unit_user"][1], "systemctl stop gitlab-runner", "systemctl start gitlab-runner"),
+        (CASES["runner.unit_user"][2], "mkdir -p", "systemctl restart gitlab-runner"),
+    ],
     ids=["root", "strace", "strace -D"],
 )
 def test_only_the_runner_itself_gets_the_signal_to_stop(case, first, last):
