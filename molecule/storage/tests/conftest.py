@@ -88,3 +88,15 @@ def registry(host, as_runner, job_image) -> None:
         f" --authfile /tmp/auth.json {REGISTRY} && podman push --tls-verify=false --authfile /tmp/auth.json"
         f" {IMAGE} docker://{KEPT}"
     )
+
+
+@pytest.fixture(scope="module")
+def no_timer(as_runner):
+    """The timer of the prune does not elapse by itself, soon after the boot or at the full hour."""
+    directory = "~/.config/systemd/user/rootless-podman-prune.timer.d"
+    as_runner(
+        f"mkdir -p {directory} && printf '[Timer]\\nOnCalendar=\\nOnCalendar=2100-01-01\\n' > {directory}/test.conf"
+    )
+    as_runner("systemctl --user daemon-reload && systemctl --user start rootless-podman-prune.service")
+    yield
+    as_runner(f"rm -r {directory} && systemctl --user daemon-reload")

@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from ci_host import IMAGE, USER
 from conftest import IMAGES, REGISTRY
 
 JOB = "com.gitlab.gitlab-runner.job.id"
+# It would remove the volume of a test as soon as a play has told it to.
+pytestmark = pytest.mark.usefixtures("no_timer")
+
 ELSEWHERE = f"/home/{USER}/elsewhere"
 SOURCE = "/etc/apt/sources.list.d/rootless-podman.sources"
 VARIED = {

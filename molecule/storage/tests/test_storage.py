@@ -264,18 +264,6 @@ def test_a_reboot_empties_it_and_fetches_the_images_again(host, as_runner, reboo
     assert ("noswap" in host.mount_point(PATH).options) is NOSWAP
 
 
-@pytest.fixture
-def no_timer(as_runner):
-    """The timer of the prune does not elapse by itself, soon after the boot."""
-    directory = "~/.config/systemd/user/rootless-podman-prune.timer.d"
-    as_runner(
-        f"mkdir -p {directory} && printf '[Timer]\\nOnCalendar=\\nOnCalendar=2100-01-01\\n' > {directory}/test.conf"
-    )
-    as_runner("systemctl --user daemon-reload && systemctl --user start rootless-podman-prune.service")
-    yield
-    as_runner(f"rm -r {directory} && systemctl --user daemon-reload")
-
-
 def fill(as_runner) -> str:
     return as_runner(f"podman run --name fills {IMAGE} dd if=/dev/zero of=/big bs=64k 2>&1 || true")
 
