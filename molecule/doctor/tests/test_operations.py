@@ -22,8 +22,8 @@ EXPECTED = {
     "runuser -u gitlab-runner -- gitlab-runner verify": r"is valid",
     "systemctl stop gitlab-runner\n": r"^inactive$",
     "systemctl stop --no-block": r"(?s)^(deactivating|inactive)$.*busy",
-    # It has failed if the stop comes before systemd has begun to start it again.
-    "systemctl kill": r"^(inactive|failed)$",
+    # Nothing of it runs. It counts as failed if the stop comes before systemd has begun to start it again.
+    "systemctl kill": r"^(inactive|failed)\n0$",
     f"{AS_USER} sh": r"(?s)tmpfs.*^Images",
     f"{AS_USER} rootless-podman prune": r"^localhost/unused +1 ",
     f"{AS_USER} podman image prune": r"^[0-9a-f]{64}$",
@@ -37,7 +37,7 @@ AFTERWARDS = {
     "systemctl stop gitlab-runner\n": f"systemctl is-active gitlab-runner; {START}",
     "systemctl stop --no-block": START,
     f"{AS_USER} rootless-podman prune": f"{AS_USER} podman images",
-    "systemctl kill": f"systemctl is-active gitlab-runner; {START}",
+    "systemctl kill": f"systemctl is-active gitlab-runner; systemctl show -P MainPID gitlab-runner; {START}",
     "mount -o remount": "grep /srv/rootless-containers /proc/mounts; mount -o remount,size=2G /srv/rootless-containers",
 }
 
