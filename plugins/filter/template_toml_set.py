@@ -61,18 +61,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._template_t
     TemplateTomlError,
     set_values,
 )
-
-
-def _plain(value: Any) -> Any:
-    """Values of variables have types of their own, which TOML does not know."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
+from ansible_collections.rootless.gitlab_runner.plugins.plugin_utils._variables import plain
 
 
 def template_toml_set(text: Any, config: Any) -> str:
@@ -82,7 +71,7 @@ def template_toml_set(text: Any, config: Any) -> str:
     if not isinstance(config, Mapping):
         raise AnsibleFilterError(f"template_toml_set: config has to be a dict of tables, not {type(config).__name__}")
     try:
-        edited = set_values(str(text), _plain(config))
+        edited = set_values(str(text), plain(config))
     except TemplateTomlError as error:
         raise AnsibleFilterError(f"template_toml_set: {error}") from error
     for warning in edited.warnings:
