@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import pytest
 from ansible.module_utils import _internal
@@ -14,6 +15,15 @@ from hypothesis import HealthCheck, settings
 # Time says nothing about the code on machines that do other things too.
 settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
+
+# Roles use filters of the collection, which Ansible finds only if this comes before all imports of the collection.
+# ansible-test has done it already, and the old Pythons on which it runs those of modules have no controller.
+if find_spec("ansible.plugins"):
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+    if not AnsibleCollectionConfig.collection_finder:
+        init_plugin_loader()
 
 
 @pytest.fixture

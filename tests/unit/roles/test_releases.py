@@ -112,10 +112,11 @@ MIRROR = {"location": "m", "insecure": True}
             {"podman_registries_conf": {"registry": [{"location": "a", "mirror": [MIRROR]}]}},
             "m would be",
         ),
+        ({"podman_registries_conf": {"registry": [{"prefix": "*.lab", "insecure": True}]}}, "*.lab would be"),
         (
             {
-                "podman_registries_conf": {"registry": [{"location": "a", "insecure": True}]},
-                "podman_insecure_registries": ["a"],
+                "podman_registries_conf": {"registry": [MIRROR, {"prefix": "*.lab", "insecure": True}]},
+                "podman_insecure_registries": ["m", "*.lab"],
             },
             None,
         ),
@@ -185,42 +186,20 @@ def subids(uids: list[tuple[int, int]], gids: list[tuple[int, int]]) -> dict[str
     return {side: [{"start": start, "count": count} for start, count in ranges] for side, ranges in sides.items()}
 
 
-@pytest.mark.parametrize(
-    ("mapped", "granted", "lost", "new"),
-    [
-        ([(100000, 65536)], [(100000, 65536)], [], []),
-        ([(100000, 65536)], [(400000, 65536)], [100000], [400000]),
-        ([(100000, 65536)], [(100000, 65536), (400000, 65536)], [], [400000]),
-        ([(100000, 131072)], [(100000, 65536), (165536, 65536)], [], []),
-        ([(100000, 65536), (165536, 65536)], [(100000, 131072)], [], []),
-        ([(100000, 65536)], [(100000, 131072)], [], [100000]),
-        ([(100000, 65536)], [], [], []),
-        # Podman has begun before there were any.
-        ([], [(100000, 65536)], [], [100000]),
-    ],
-)
-def test_changed_subordinate_ids_are_seen(render, mapped, granted, lost, new):
-    variables = {"__podman_info": info(mapped), "__userns_subids": subids(granted, granted)}
-    assert [found["start"] for found in render("podman", "__podman_ids_lost", **variables)] == lost
-    assert [found["start"] for found in render("podman", "__podman_ids_new", **variables)] == new
-    news = render("podman", "__podman_ids_news", **variables)
-    assert len(news) == len(lost) + len(new)
-    assert not lost or "are no longer in /etc/subuid and /etc/subgid" in news[0]
-
-
-def test_changed_subordinate_ids_of_groups_alone_are_seen(render):
-    variables = {
-        "__podman_info": info([(100000, 65536)]),
-        "__userns_subids": subids([(100000, 65536)], [(400000, 65536)]),
-    }
-    lost, new = render("podman", "__podman_ids_news", **variables)
-    assert "100000-165535 of gitlab-runner are no longer in /etc/subgid, but" in lost
-    assert "400000-465535 of /etc/subgid yet" in new
+def test_changed_subordinate_ids_are_seen(render):
+    granted = subids([(400000, 65536)], [(400000, 65536)])
+    found = render("podman", "__podman_ids", __podman_info=info([(100000, 65536)]), __userns_subids=granted)
+    assert (found["lost"], found["new"]) == (
+        [{"start": 100000, "count": 65536}],
+        [{"start": 400000, "count": 65536}],
+    )
+    assert "of gitlab-runner are no longer in /etc/subuid and /etc/subgid" in found["messages"][0]
 
 
 def test_without_an_answer_of_podman_no_ids_are_missed(render):
     granted = subids([(100000, 65536)], [(100000, 65536)])
-    assert render("podman", "__podman_ids_news", __userns_subids=granted) == []
+    assert render("podman", "__podman_ids.messages", __userns_subids=granted) == []
+    assert render("podman", "__podman_ids.messages", __podman_info=info([(1, 1)])) == []
 
 
 @pytest.mark.parametrize(("wait", "refuses", "retries"), [("0", True, 10), ("600", False, 300), (600, False, 300)])
