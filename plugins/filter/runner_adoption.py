@@ -34,7 +34,12 @@ options:
     type: bool
     default: true
   listed:
-    description: The names of the runners that are to be in C(config.toml).
+    description: The names of the runners that are managed from now on.
+    type: list
+    elements: str
+    default: []
+  gone:
+    description: Those of O(listed) that are removed from C(config.toml).
     type: list
     elements: str
     default: []

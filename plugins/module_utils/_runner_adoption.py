@@ -28,7 +28,8 @@ class Plan:
 
     user, socket: The runner user, and the URL of the socket of its Podman; empty while there is no such user.
     network_per_build: Whether a docker executor gets a network per build where nothing was said about networks.
-    listed: The names of the runners that config.toml is to have, besides those that it has, or with C(purge) alone.
+    listed, gone: The names of the runners that config.toml is to have, besides those that it has or, with C(purge),
+      alone; and the names of those of them that it is not to have.
     strace_files: Drop-ins that run the service under strace, which go with C(remove_strace).
     source_files: Package sources that ours takes the place of.
     in_docker_group: Whether the user is in the group docker, which it leaves with C(stop_docker).
@@ -38,6 +39,7 @@ class Plan:
     socket: str = ""
     network_per_build: bool = True
     listed: Collection[str] = ()
+    gone: Collection[str] = ()
     purge: bool = False
     strace_files: Collection[str] = ()
     remove_strace: bool = False
@@ -116,9 +118,11 @@ def _report(info: Mapping[str, Any], plan: Plan) -> Iterator[str]:
         )
     names = [runner.get("name", "") for runner in info["runners"]]
     for name in plan.listed:
-        if name not in names:
+        if name not in names and name not in plan.gone:
             yield f'runner "{name}" of runner_runners is not in config.toml: it is added'
     for name in names:
+        if name in plan.gone:
+            yield f'runner "{name}" is REMOVED, because its state is absent in runner_runners'
         if plan.purge and name not in plan.listed:
             yield f'runner "{name}" is not in runner_runners: it is REMOVED, because runner_purge is true'
     for oddity in [*info["unknown_keys"], *info["deprecated_keys"], *info["invalid_values"]]:

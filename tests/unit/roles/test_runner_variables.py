@@ -227,7 +227,7 @@ def test_an_adoption_says_what_it_does(value, purge):
         "__runner_adopt_strace": {"files": [{"path": "/s"}]},
         "__runner_adopt_sources": {"files": [{"path": "/l"}]},
         "__runner_adopt_groups": {"stdout": "gitlab-runner docker"},
-        "runner_runners": [{"name": "b", "token": "glrt-b"}],
+        "runner_runners": [{"name": "b", "token": "glrt-b"}, {"name": "c", "state": "absent"}, {"state": "absent"}],
         "runner_purge": purge,
         "adopt_docker": "stop",
         "adopt_remove_strace": "true",

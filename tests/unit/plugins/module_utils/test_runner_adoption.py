@@ -124,6 +124,14 @@ def test_sockets_in_jobs_are_named():
             ],
         ),
         (
+            info({"name": "old"}),
+            {"listed": ["old", "older"], "gone": ["old", "older"], "purge": True},
+            [
+                'runner "old" keeps its settings: executor (none)',
+                'runner "old" is REMOVED, because its state is absent in runner_runners',
+            ],
+        ),
+        (
             info(unknown_keys=["u"], deprecated_keys=["d"], invalid_values=["i"]),
             {},
             [f"config.toml, left as it is: {oddity}" for oddity in "udi"],
