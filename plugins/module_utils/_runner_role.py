@@ -205,8 +205,9 @@ def wanted(
         if uses_docker and ca_certificates:
             in_file = volumes_of.get(_name(runner)) or ["/cache"]
             volumes = docker.get("volumes") or [volume for volume in in_file if volume not in ca_volumes]
-            mounts = [volume for volume in ca_volumes if trusted and volume not in volumes]
-            result = _merged(result, {"docker": {"volumes": [*volumes, *mounts]}})
+            if isinstance(volumes, list):
+                mounts = [volume for volume in ca_volumes if trusted and volume not in volumes]
+                result = _merged(result, {"docker": {"volumes": [*volumes, *mounts]}})
         found.append(result)
     return found
 

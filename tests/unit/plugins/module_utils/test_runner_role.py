@@ -244,6 +244,8 @@ def test_the_runner_has_the_last_word_over_what_gitlab_has_said():
         ({"c": PEM, "d": None}, {"tls-ca-file": "/own"}, None, "/own", ["/cache", *CA_VOLUMES]),
         ({"c": PEM}, {"executor": "shell"}, None, CA_FILE, "-"),
         ({"c": PEM}, {"state": "absent"}, None, "-", "-"),
+        # Refused by runner_config, which says what it has to be.
+        ({"c": PEM}, {"docker": {"volumes": "/own"}}, None, CA_FILE, "/own"),
         # Taken back.
         ({"c": None}, {}, ["/srv", *CA_VOLUMES], None, ["/srv"]),
         ({"c": None}, {"docker": {"volumes": ["/own"]}}, None, None, ["/own"]),
