@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ import pytest
 from ci_host import IMAGE
 
 HERE = Path(__file__).parents[1]
+sys.path.insert(0, str(HERE.parents[1] / "tests/support"))
+import build_repository
+
 REGISTRY = "localhost:5000"
 KEPT = f"{REGISTRY}/team/kept:1"
 PASSWORD = "pull-secret"
@@ -24,6 +28,7 @@ IMAGES = {
     "podman_images": [KEPT],
     "podman_insecure_registries": [REGISTRY],
     "podman_registry_mirrors": {"docker.io": [REGISTRY]},
+    "podman_prune_keep_labels": ["keep"],
     "podman_registry_logins": [{"registry": REGISTRY, "username": "ci", "password": PASSWORD}],
 }
 
@@ -88,6 +93,65 @@ def registry(host, as_runner, job_image) -> None:
         f" --authfile /tmp/auth.json {REGISTRY} && podman push --tls-verify=false --authfile /tmp/auth.json"
         f" {IMAGE} docker://{KEPT}"
     )
+
+
+class Newer(NamedTuple):
+    variables: dict[str, object]
+    before: str
+    """The version of Podman that the release has."""
+    after: str
+
+
+@pytest.fixture(scope="module")
+def newer(host, tmp_path_factory) -> Newer:
+    """A signed repository on the host. Its Podman is that of the release, but for a higher version."""
+    place = tmp_path_factory.mktemp("newer")
+    suite = host.system_info.codename
+    version = host.package("podman").version
+    higher = f"{version}+test1"
+    host.check_output("cd /srv && rm -f podman_*.deb && apt-get update && apt-get download podman=%s", version)
+    name = host.backend.name
+    with (place / "podman.deb").open("wb") as file:
+        subprocess.run(["podman", "exec", name, "sh", "-c", "cat /srv/podman_*.deb"], check=True, stdout=file)
+    tree, pool = place / "tree", place / "newer/pool"
+    pool.mkdir(parents=True)
+    subprocess.run(["dpkg-deb", "--raw-extract", place / "podman.deb", tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(control.read_text().replace(f"\nVersion: {version}\n", f"\nVersion: {higher}\n"))
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, pool], check=True, capture_output=True)
+    (place / "keys").mkdir(0o700)
+    gpg = build_repository.signing_key(str(place / "keys"), None)
+    build_repository.write_suite(suite, build_repository.packages_index(pool.parent), pool.parent, gpg)
+    key = build_repository.output_of([*gpg, "--armor", "--export"])
+    subprocess.run(["gpgconf", "--homedir", place / "keys", "--kill", "all"], check=True)
+    subprocess.run(
+        ["sh", "-c", 'tar -C "$1" -c newer | podman exec -i "$2" tar -C /srv -x', "sh", place, name], check=True
+    )
+    return Newer({"podman_repository_url": "file:///srv/newer/", "podman_repository_key": key}, version, higher)
+
+
+# Test double, for the kernel of the test machine has them: where tmpfs has no extended attributes of users (before
+# Linux 6.6), these functions fail like this. Python imports it at each start. Only the role's probe has this attribute.
+NO_USER_ATTRIBUTES = """\
+import errno, os
+
+def without(call):
+    def run(path, attribute, *rest, **options):
+        if attribute == "user.rootless-gitlab-runner":
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), path)
+        return call(path, attribute, *rest, **options)
+    return run
+
+os.getxattr, os.setxattr = without(os.getxattr), without(os.setxattr)
+"""
+
+
+@pytest.fixture
+def no_user_attributes(host):
+    double = "/usr/lib/python3/dist-packages/usercustomize.py"
+    host.check_output("printf %%s %s > %s", NO_USER_ATTRIBUTES, double)
+    yield
+    host.check_output("rm %s", double)
 
 
 @pytest.fixture(scope="module")
