@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ci_host import USER
 
 PATH = "/srv/rootless-containers"
@@ -18,6 +20,11 @@ def test_storage_is_on_the_tmpfs(host, uid, podman_info):
     assert podman_info["store"]["graphRoot"].startswith(PATH)
     assert podman_info["store"]["runRoot"].startswith(f"/run/user/{uid}/")
     assert host.file("/etc/fstab").contains(f" {PATH} tmpfs ")
+
+
+def test_overlay_is_the_kernels_own_where_that_works(podman_info):
+    kernel = tuple(int(number) for number in re.findall(r"\d+", podman_info["host"]["kernel"])[:2])
+    assert any("mount_program" in option for option in podman_info["store"]["graphOptions"]) is (kernel < (6, 6))
 
 
 def test_user_manager_waits_for_the_mount(host, uid):
