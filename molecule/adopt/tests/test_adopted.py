@@ -69,10 +69,6 @@ def test_the_procedures_drop_in_is_overridden_not_removed(host):
     assert "strace" not in host.check_output("systemctl show gitlab-runner --property ExecStart")
 
 
-def test_nothing_remains_of_the_draining(host):
-    assert not host.file("/run/systemd/system/gitlab-runner.service.d/zz-rootless-drain.conf").exists
-
-
 def test_jobs_run_in_the_podman_of_the_runner_user(host, submit, as_runner):
     before = as_runner("podman events --stream=false --filter event=create").count("\n")
     result = submit("echo $((6 * 7))")
