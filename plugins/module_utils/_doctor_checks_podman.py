@@ -868,7 +868,7 @@ def tmpfs_memlimit(host: Host) -> Optional[Finding]:
     ERROR,
     title="The store has the wrong SELinux label",
     why="Processes in containers may only read files with a container label.",
-    applies="RHEL and Fedora",
+    applies="hosts with SELinux",
     reference="containers-storage.conf(5), Podman troubleshooting 11",
 )
 def selinux_label(host: Host) -> Optional[Finding]:

@@ -1,8 +1,9 @@
 # Copyright (c) 2026, the rootless.gitlab_runner authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is mounted on a path, what /etc/fstab says of it, and what is in it. Changes nothing."""
+"""What is mounted on a path, what /etc/fstab and SELinux say of it, and what is in it. Changes nothing."""
 
+import contextlib
 import errno
 import json
 import os
@@ -13,13 +14,17 @@ there = os.path.realpath(path)
 found = {"huge": os.path.exists("/sys/kernel/mm/transparent_hugepage/shmem_enabled")}
 
 
-def table(name):
+def lines(name):
     if os.path.exists(name):
         with open(name) as file:
             for line in file:
-                fields = line.partition("#")[0].split()
-                if len(fields) > 3:
-                    yield fields[1].rstrip("/"), fields[2], fields[3]
+                yield line.partition("#")[0].split()
+
+
+def table(name):
+    for fields in lines(name):
+        if len(fields) > 3:
+            yield fields[1].rstrip("/"), fields[2], fields[3]
 
 
 for point, kind, options in table("/proc/self/mounts"):
@@ -28,6 +33,12 @@ for point, kind, options in table("/proc/self/mounts"):
 for point, kind, options in table(sys.argv[2]):
     if point == path:
         found.update(fstab_type=kind, fstab_options=options)
+
+# The paths that are labelled like another path: what "semanage fcontext --equal" writes.
+for fields in lines(sys.argv[3] + "/config"):
+    if fields and fields[0].startswith("SELINUXTYPE="):
+        rules = os.path.join(sys.argv[3], fields[0].partition("=")[2], "contexts/files/file_contexts.subs")
+        found["equal"] = dict(rule for rule in lines(rules) if len(rule) == 2)
 
 if found.get("type") == "tmpfs":
     use = os.statvfs(there)
@@ -42,6 +53,8 @@ if found.get("type") == "tmpfs":
         found["native"] = True
     except OSError as error:
         found["native"] = error.errno == errno.ENODATA
+    with contextlib.suppress(OSError):
+        found["label"] = os.getxattr(there, "security.selinux").decode().rstrip("\0")
 elif "type" not in found and os.path.isdir(there):
     found["entries"] = sorted(os.listdir(there))
 print(json.dumps(found))

@@ -362,17 +362,6 @@ def test_selinux_labels_the_tmpfs(render):
     assert ":container_file_t:" in render("tmpfs_storage", "__tmpfs_storage_options", __tmpfs_storage_found=answer)
 
 
-def test_selinux_labels_the_tmpfs_like_the_default_directory(render):
-    tasks = yaml.safe_load((ROLES / "tmpfs_storage/tasks/present.yml").read_text(encoding="utf-8"))
-    (task,) = [task for task in tasks if "Label" in task["name"]]
-    variables = {"__userns_getent": HOME, "__tmpfs_storage_found": found()}
-    argv = [
-        render("tmpfs_storage", word.strip("{} "), **variables) if "{{" in word else word
-        for word in task["ansible.builtin.command"]["argv"]
-    ]
-    assert argv == ["semanage", "fcontext", "--add", "--equal", DISK, TMPFS]
-
-
 def test_noswap_needs_a_kernel_that_has_it(render):
     (said,) = render(
         "tmpfs_storage",
@@ -631,6 +620,53 @@ def test_a_remount_leaves_noswap_as_it_is(render, mounted, wanted, options):
     assert [text.partition(":")[0] for text in warnings] == ["tmpfs_storage_noswap"] * (mounted != wanted)
 
 
+SELINUX = {"stdout": json.dumps({"host": {"security": {"selinuxEnabled": True}}, "store": {"graphRoot": TMPFS}})}
+
+
+@pytest.mark.parametrize(
+    ("mount", "unruled", "mislabelled"),
+    [
+        ({}, True, False),
+        ({"equal": {}, "type": "tmpfs", "label": "system_u:object_r:tmpfs_t:s0"}, True, True),
+        (
+            {"equal": {TMPFS: "/elsewhere"}, "type": "tmpfs", "label": "system_u:object_r:container_file_t:s0"},
+            True,
+            False,
+        ),
+        (
+            {"equal": {TMPFS: DISK}, "type": "tmpfs", "label": "system_u:object_r:container_data_home_t:s0"},
+            False,
+            False,
+        ),
+        ({"equal": {TMPFS: DISK}, "type": "tmpfs", "label": "system_u:object_r:var_t:s0"}, False, True),
+    ],
+)
+def test_selinux_is_told_once(render, mount, unruled, mislabelled):
+    """semanage takes a rule that it has, and says nothing of it in its exit status."""
+    variables = {"__userns_getent": HOME, "__tmpfs_storage_looked": {"stdout": json.dumps(mount)}}
+    for answer, there in ((SELINUX, True), (found(graphRoot=TMPFS), False)):
+        variables["__tmpfs_storage_found"] = answer
+        assert render("tmpfs_storage", "__tmpfs_storage_unruled", **variables) is (unruled and there)
+        assert render("tmpfs_storage", "__tmpfs_storage_mislabelled", **variables) is (mislabelled and there)
+    # The kernel takes it with a new mount only.
+    variables["__tmpfs_storage_looked"] = {"stdout": json.dumps({"noswap": False, **mount})}
+    variables["__tmpfs_storage_found"] = SELINUX
+    assert "rootcontext" not in render("tmpfs_storage", "__tmpfs_storage_remount_options", **variables)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [("present", ["--add", "--equal", DISK, TMPFS]), ("absent", ["--delete", TMPFS])],
+)
+def test_selinux_labels_the_tmpfs_like_the_default_directory(render, state, words):
+    tasks = yaml.safe_load((ROLES / f"tmpfs_storage/tasks/{state}.yml").read_text(encoding="utf-8"))
+    commands = [task.get("ansible.builtin.command", {}).get("argv", [""]) for task in tasks]
+    (argv,) = [argv for argv in commands if argv[0] == "semanage"]
+    variables = {"__userns_getent": HOME, "__tmpfs_storage_found": found()}
+    argv = [render("tmpfs_storage", word.strip("{} "), **variables) if "{{" in word else word for word in argv]
+    assert argv == ["semanage", "fcontext", "--noreload", *words]
+
+
 @pytest.mark.parametrize(
     "lines", ["", "# {path} ext4\n", "disk {path}/ ext4 noauto 0 2\n", "tmpfs {path} tmpfs size=1G\n"]
 )
@@ -641,7 +677,7 @@ def test_what_is_on_the_path_is_seen(tmp_path, lines):
 
     def look(path: str | Path) -> dict[str, Any]:
         program = (ROLES / "tmpfs_storage/files/mount.py").read_text(encoding="utf-8")
-        argv = [sys.executable, "-c", program, path, tmp_path / "fstab"]
+        argv = [sys.executable, "-c", program, path, tmp_path / "fstab", tmp_path / "selinux"]
         return json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
 
     seen = look(tmp_path / "there")
@@ -650,6 +686,12 @@ def test_what_is_on_the_path_is_seen(tmp_path, lines):
     if "type" not in seen:
         assert seen["entries"] == ["file"]
     assert "entries" not in look(tmp_path / "absent")
+    assert "equal" not in seen
+    rules = tmp_path / "selinux/default/contexts/files/file_contexts.subs"
+    rules.parent.mkdir(parents=True)
+    rules.write_text("# by hand\n/srv/a /home/b\n")
+    (tmp_path / "selinux/config").write_text("SELINUX=permissive\nSELINUXTYPE=default\n")
+    assert look(tmp_path / "there")["equal"] == {"/srv/a": "/home/b"}
     kernel = look("/proc")
     assert (kernel["type"], kernel["noswap"]) == ("proc", False) and "entries" not in kernel
 
