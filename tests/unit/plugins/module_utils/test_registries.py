@@ -48,9 +48,8 @@ def test_no_registry_is_no_table():
 
 
 def test_what_is_not_said_is_removed():
-    (table,) = tables({}, [], [{"location": "a", "mirror": [{"location": "m"}]}])
-    assert table == {
-        "location": "a",
-        **dict.fromkeys(("prefix", "insecure", "blocked", "mirror-by-digest-only")),
-        "mirror": [{"location": "m", "insecure": None, "pull-from-mirror": None}],
-    }
+    removed = dict.fromkeys(("prefix", "insecure", "blocked", "mirror-by-digest-only"))
+    mirror = {"location": "m", "insecure": None, "pull-from-mirror": None}
+    assert tables({}, [], [{"location": "a", "mirror": [{"location": "m"}]}]) == [
+        {"location": "a", **removed, "mirror": [mirror]}
+    ]
