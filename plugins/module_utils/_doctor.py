@@ -196,6 +196,13 @@ class Host:
         names = [(name.split(":") * 2)[1] if dnf else name.split(":")[0] for name in packages]
         return f"{'dnf' if dnf else 'apt-get'} install --yes {' '.join(names)}"
 
+    def open_controllers(self) -> str:
+        """Have systemd give a running user manager the controllers that are delegated to it, and stop nothing.
+
+        After daemon-reload it does so only when it sets up another unit beside the manager.
+        """
+        return f"systemd-run --quiet --scope --slice=user-{self.uid}.slice true"
+
     def stop_jobs(self) -> str:
         """Stop the runner; with the unit of the role this waits for running jobs."""
         return f"systemctl stop {shlex.quote(self.facts.get('service', 'gitlab-runner'))}"

@@ -745,9 +745,8 @@ def cgroup_delegation(host: Host) -> Optional[Finding]:
             "printf '%s\\n' '[Service]' 'Delegate=cpu cpuset io memory pids' > "
             "/etc/systemd/system/user@.service.d/rootless-delegate.conf",
             "systemctl daemon-reload",
-            f"systemctl restart user@{host.uid}.service",
+            host.open_controllers(),
         ),
-        MANAGER_LOSS,
         severity=ERROR if used & set(lacking) else WARNING,
     )
 

@@ -15,7 +15,6 @@ from typing import Any, Optional
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import (
     ERROR,
     INFO,
-    MANAGER_LOSS,
     WARNING,
     Finding,
     Host,
@@ -1499,7 +1498,7 @@ def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...], str]:
         remedy = f"cat /proc/$(systemctl show --value -p MainPID user@{host.uid})/limits"
         return "the container asks for more than the hard limit", (remedy,), ""
     if "cgroup" in cause:
-        return "a cgroup controller is not delegated", (f"systemctl restart user@{host.uid}.service",), MANAGER_LOSS
+        return "the user manager has not got a cgroup controller", (host.open_controllers(),), ""
     return "", (f"journalctl _UID={host.uid} --since=-1h --grep='preparing container'",), ""
 
 
