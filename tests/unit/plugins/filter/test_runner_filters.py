@@ -14,12 +14,16 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible.utils.vars import merge_hash
 from ansible_collections.rootless.gitlab_runner.plugins.filter import (
     runner_adoption,
     runner_answers,
     runner_problems,
     runner_wanted,
 )
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_role
+from hypothesis import given
+from hypothesis import strategies as st
 
 adoption = runner_adoption.FilterModule().filters()["runner_adoption"]
 answers = runner_answers.FilterModule().filters()["runner_answers"]
@@ -132,3 +136,17 @@ def test_switches_may_be_text(purge):
     runner = {"name": "a", "executor": "shell"}
     report = adoption({"runners": [runner], **RESULTS}, "ci", purge=purge)["report"]
     assert any("REMOVED" in line for line in report) is (purge in ("true", True))
+
+
+KEYS = st.sampled_from("abcd")
+TABLES = st.dictionaries(
+    KEYS,
+    st.recursive(
+        st.none() | st.booleans() | st.lists(st.integers(), max_size=2), lambda values: st.dictionaries(KEYS, values)
+    ),
+)
+
+
+@given(TABLES, TABLES)
+def test_tables_are_merged_as_the_filter_combine_does(below, above):
+    assert _runner_role._merged(below, above) == merge_hash(below, above)

@@ -8,7 +8,6 @@ import copy
 from typing import Any
 
 import pytest
-from ansible.utils.vars import merge_hash
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_role
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._config_schema import CHOICES
 from hypothesis import given
@@ -282,11 +281,6 @@ LISTED = st.fixed_dictionaries(
         ),
     },
 )
-
-
-@given(DICTIONARIES, DICTIONARIES)
-def test_tables_are_merged_as_the_filter_combine_does(below, above):
-    assert _runner_role._merged(below, above) == merge_hash(below, above)
 
 
 def is_within(listed: Any, found: Any) -> bool:
