@@ -55,7 +55,8 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.name }}"
   register: created
-  failed_when: false
+  # What GitLab says of each comes below. Here it would stand beside the request, which holds the access token.
+  failed_when: created.status is not defined
   no_log: true
 
 - name: Stop where GitLab has refused
