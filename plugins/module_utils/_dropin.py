@@ -89,6 +89,9 @@ _LISTS_OF_WORDS = _names("""
     BindPaths BindReadOnlyPaths Environment ExecPaths InaccessiblePaths NoExecPaths PassEnvironment
     ReadOnlyPaths ReadWritePaths SupplementaryGroups TemporaryFileSystem UnsetEnvironment
 """)
+# Of those, the ones in which systemd resolves escapes as C has them. In a list of units they are a part of the name
+# (a-b.mount and a\x2db.mount are two), and in paths a backslash means no more than the character behind it.
+_ESCAPED_WORDS = _names("Environment UnsetEnvironment")
 # Directives that fill one list: their order counts, and an empty one of them resets all.
 _GROUPS = tuple(
     (section, re.compile(rf"(?:{pattern})\Z"))
@@ -111,6 +114,8 @@ _ESCAPE = re.compile(
     r"\\(?:([abfnrtv\\\"'s])|x([0-9a-fA-F]{2})|([0-3][0-7]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))",
     re.DOTALL,
 )
+# Where escapes stay, it depends on the directive whether this ends a word.
+_ESCAPED_END = re.compile(r"\\[ \t\"']")
 _WORD = re.compile(
     r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|((?:[^ \t"'\\]|\\.)+))(?=[ \t]|\Z)""", re.DOTALL
 )
@@ -338,7 +343,8 @@ def _meaning_of_group(assignments: Assignments) -> Any:
             # What was assigned before has no effect.
             result = [(directive, None)]
         elif directive in _SETS_OF_WORDS or directive in _LISTS_OF_WORDS:
-            result.extend((directive, word) for word in split_words(value) or [value])
+            words = split_words(value, unescape=directive in _ESCAPED_WORDS)
+            result.extend((directive, word) for word in words or [value])
         else:
             result.append((directive, _meaning_of_value(directive, value)))
     if assignments[0][0] in _SETS_OF_WORDS and (assignments[0][0], None) not in result:
@@ -370,11 +376,15 @@ def _time_span(text: str) -> Any:
     return total
 
 
-def split_words(value: str) -> Optional[list[str]]:
-    """The words of a value without their quotes and escapes; None where that is not certain.
+def split_words(value: str, unescape: bool = True) -> Optional[list[str]]:
+    """The words of a value without their quotes; None where that is not certain.
+
+    Takes whether escapes are resolved. Else they stay as they are spelled.
 
     Source: systemd.syntax(7), section Quoting.
     """
+    if not unescape and _ESCAPED_END.search(value):
+        return None
     words: list[str] = []
     position = 0
     end = len(value.rstrip(_WHITESPACE))
@@ -384,7 +394,7 @@ def split_words(value: str) -> Optional[list[str]]:
             return None
         word = next(group for group in match.groups() if group is not None)
         try:
-            words.append(_ESCAPE.sub(_unescape, word))
+            words.append(_ESCAPE.sub(_unescape, word) if unescape else word)
         except (ValueError, OverflowError):
             return None
         position = match.end()

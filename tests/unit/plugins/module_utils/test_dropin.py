@@ -173,7 +173,10 @@ def test_file_names():
         ('[Service]\nEnvironment="A=1" B=2\n', "[Service]\nEnvironment=A=1\nEnvironment='B=2'\n"),
         ('[Service]\nEnvironment="A=x y"\n', "[Service]\nEnvironment=A=x\\sy\n"),
         ('[Service]\nEnvironment="A=\\x41"\n', "[Service]\nEnvironment=A=\\101\n"),
+        ("[Unit]\nAfter=\"a\\x2db.mount\" 'c.mount'\n", "[Unit]\nAfter=c.mount a\\x2db.mount\n"),
+        ('[Service]\nReadWritePaths="/a\\x2db"\n', "[Service]\nReadWritePaths=/a\\x2db\n"),
         ("[Service]\nExecStart=/a \\\n  --b\n", "[Service]\nExecStart=/a --b\n"),
+        ('[Service]\nExecStart=/a\\x2db "\\x2dc"\n', "[Service]\nExecStart=/a-b -c\n"),
         ('[Service]\nExecStart=/a "--b"\n', "[Service]\nExecStart=/a --b\n"),
         ("[Service]\nTimeoutStopSec=2h\n", "[Service]\nTimeoutStopSec=7200\n"),
         ("[Service]\nTimeoutStopSec=5min 20s\n", "[Service]\nTimeoutStopSec=320\n"),
@@ -209,6 +212,11 @@ def test_same_meaning(one, other):
         ("[Socket]\nListenStream=/a\nListenDatagram=/b\n", "[Socket]\nListenDatagram=/b\nListenStream=/a\n"),
         ("[Timer]\nOnCalendar=\nOnBootSec=5\n", "[Timer]\nOnBootSec=5\nOnCalendar=\n"),
         ("[Path]\nPathExists=/a\nDirectoryNotEmpty=\n", "[Path]\nPathExists=/a\n"),
+        ("[Unit]\nAfter=a-b.mount\n", "[Unit]\nAfter=a\\x2db.mount\n"),
+        ("[Unit]\nRequires=a-b.mount\n", '[Unit]\nRequires="a\\x2db.mount"\n'),
+        ("[Install]\nWantedBy=a-b.mount\n", "[Install]\nWantedBy=a\\x2db.mount\n"),
+        ("[Unit]\nRequiresMountsFor=/a-b\n", "[Unit]\nRequiresMountsFor=/a\\x2db\n"),
+        ("[Service]\nReadWritePaths=/a-b\n", "[Service]\nReadWritePaths=/a\\x2db\n"),
     ],
 )
 def test_another_meaning(one, other):
@@ -234,6 +242,18 @@ def test_another_meaning(one, other):
 )
 def test_split_words(value, words):
     assert _dropin.split_words(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("a\\x2db 'c\\q'", ["a\\x2db", "c\\q"]),
+        ("a\\ b", None),
+        ('"a\\"b"', None),
+    ],
+)
+def test_split_words_that_keep_their_escapes(value, words):
+    assert _dropin.split_words(value, unescape=False) == words
 
 
 # --- update -------------------------------------------------------------------

@@ -256,6 +256,10 @@ def test_validate(run_module, directory, unit, more):
         ({"Service": {"TimeoutStopSec": "soon"}}, "override.conf:3: Failed to parse"),
         ({"Service": {"ExecStart": "/bin/false"}}, "Service has more than one ExecStart= setting"),
         ({"Service": {"ExecStart": ["", "/no/such/program"]}}, "/no/such/program is not executable"),
+        # What systemd reads where a word has an escape: one in a list of units stays, one in a path is no character.
+        ({"Unit": {"After": "no\\x2dtype"}}, "no\\x2dtype"),
+        ({"Service": {"ReadWritePaths": "not\\x2dabsolute"}}, "notx2dabsolute"),
+        ({"Service": {"Environment": "no\\x2dassignment"}}, "no-assignment"),
     ],
 )
 @pytest.mark.parametrize("check_mode", [True, False])
