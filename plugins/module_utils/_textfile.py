@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import shlex
@@ -57,12 +58,13 @@ def edit(
 
     Takes:
         module: the AnsibleModule; its owner, group, mode and SELinux options and its check mode are honoured.
-        path: the file; a symbolic link is followed, and its target is replaced. Root follows only links that no
-            other account can have made.
+        path: the file; a symbolic link is followed, and its target is replaced. To delete the file is to delete the
+            link, even one that leads nowhere. Root follows only links that no other account can have made.
         compute: a pure function from the present bytes (None: no file) to the wanted ones (None: no file).
             It may be called several times. Whatever it raises is passed on, the file is unchanged then.
         redact: applied to both texts of the diff and to the output of the validate command.
-        backup: keep the old content in a file of mode 0600 beside it.
+        backup: keep the old content in a file of mode 0600 beside it; not for a link that is deleted, since its
+            target stays.
         validate: a command with C(%s) for the new file; unless it exits with status 0, nothing is changed.
         create: whether a missing file may be created.
         create_parents: whether missing parent directories are made, mode 0755, with the owner of the file.
@@ -71,7 +73,7 @@ def edit(
     Returns a dict with C(changed), C(diff) (C(before), C(after) and their headers; empty without diff mode)
     and C(backup_file) (None: no backup was made).
 
-    Raises TextFileError.
+    Raises TextFileError. What goes wrong after the change fails the module, with C(changed).
     """
     result: dict[str, Any] = {"changed": False, "diff": {}, "backup_file": None}
     with contextlib.ExitStack() as stack:
@@ -88,20 +90,22 @@ def edit(
                 raise
             if after is not None and before is None and not create:
                 raise TextFileError(f"{path} does not exist, and it may not be created (create: false).")
-            if after == before:
+            link = after is None and os.path.islink(path)
+            if after == before and not link:
                 attributes: dict[str, Any] = {}
                 result["changed"] = before is not None and _set_attributes(module, place, attributes)
                 result["diff"] = _diff(module, path, before, after, redact, attributes)
                 return result
+            shown = b"" if before is None and link else before
             if module.check_mode:
-                result.update(changed=True, diff=_diff(module, path, before, after, redact, {}))
+                result.update(changed=True, diff=_diff(module, path, shown, after, redact, {}))
                 return result
             with _explained(path):
                 replaced, result["backup_file"] = _replace(
                     module, place, before, after, redact, backup, validate, create_parents, default_mode
                 )
             if replaced:
-                result.update(changed=True, diff=_diff(module, path, before, after, redact, {}))
+                result.update(changed=True, diff=_diff(module, path, shown, after, redact, {}))
                 return result
     raise TextFileError(
         f"Another program changed {path} each of the {MAX_ATTEMPTS} times that it was about to be replaced."
@@ -233,8 +237,10 @@ def _replace(
     if after is None:
         if place.read() != before:
             return False, None
-        backup_file = _write_backup(place, before) if backup and before is not None else None
         with contextlib.closing(_Place(place.path, follow=False)) as itself:
+            backup_file = None
+            if backup and before is not None and itself.target == place.target:
+                backup_file = _write_backup(place, before)
             os.unlink(itself.name, dir_fd=itself.directory)
         return True, backup_file
 
@@ -281,11 +287,26 @@ def _replace(
             # A file that is a mount point can only be written in place.
             if error.errno != errno.EBUSY or not module.params.get("unsafe_writes"):
                 raise
-            with place.open("wb") as mounted:
+            mounted = place.open("wb")
+            with _changed_already(module, place.path), mounted:
                 mounted.write(after)
-        _set_labels(module, place.target)
+        with _changed_already(module, place.path):
+            _set_labels(module, place.target)
         _sync_directory(place)
     return True, backup_file
+
+
+@contextlib.contextmanager
+def _changed_already(module: Any, path: str) -> Iterator[None]:
+    """From here on a failure is no lack of change, not even one of Ansible's functions."""
+    fail = module.fail_json
+    module.fail_json = functools.partial(fail, changed=True)
+    try:
+        yield
+    except OSError as error:
+        module.fail_json(msg=f"{path} is changed, but not as it should be: {_reason(error)}.")
+    finally:
+        module.fail_json = fail
 
 
 def _remove(name: str, directory: Optional[int]) -> None:
@@ -309,11 +330,12 @@ def _copy_attributes(old: int, new: int) -> None:
     """Give the temporary file what the old one has: owner, group, mode, extended attributes with access lists."""
     status = os.fstat(old)
     os.fchown(new, status.st_uid, status.st_gid)
-    # Not each file system has them, and not everybody may set all of them.
-    with contextlib.suppress(OSError):
-        for name in os.listxattr(old):
-            with contextlib.suppress(OSError):
-                os.setxattr(new, name, os.getxattr(old, name))
+    # Not each file system has them, not everybody may set all of them, and Python knows them on Linux only.
+    if hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):
+            for name in os.listxattr(old):
+                with contextlib.suppress(OSError):
+                    os.setxattr(new, name, os.getxattr(old, name))
     os.fchmod(new, stat.S_IMODE(status.st_mode))
 
 
@@ -381,12 +403,13 @@ def _write_backup(place: _Place, content: bytes) -> str:
 
 
 def _sync_directory(place: _Place) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(".", os.O_RDONLY, dir_fd=place.directory)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make the rename itself durable, where the file system can and the account may read the directory."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(".", os.O_RDONLY, dir_fd=place.directory)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _diff(
@@ -422,6 +445,10 @@ def _diff(
 
 
 def _os_error_text(path: str, error: OSError) -> str:
+    return f"{path} cannot be read or replaced, and is unchanged: {_reason(error)}."
+
+
+def _reason(error: OSError) -> str:
     reasons = {
         errno.ELOOP: "its symbolic links lead in a circle, or it became a symbolic link just now",
         errno.EBUSY: "it is a mount point (unsafe_writes: true writes into it)",
@@ -433,5 +460,4 @@ def _os_error_text(path: str, error: OSError) -> str:
         errno.EDQUOT: "the disk quota is used up",
         errno.ENOTDIR: "a part of its path is a file, not a directory",
     }
-    reason = reasons.get(error.errno or 0, error.strerror or str(error))
-    return f"{path} cannot be read or replaced, and is unchanged: {reason}."
+    return reasons.get(error.errno or 0, error.strerror or str(error))

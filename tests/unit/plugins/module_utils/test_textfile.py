@@ -162,6 +162,20 @@ def test_deleting_a_link_leaves_its_target(make_module, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"] and path.read_bytes() == b"old\n"
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("target", ["/dev/null", "missing", "elsewhere/file"])
+def test_deleting_a_link_that_leads_elsewhere(make_module, tmp_path, target, check_mode):
+    """It needs no backup, least of all one beside its target."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_bytes(b"old\n")
+    (tmp_path / "link").symlink_to(target)
+    result = edit(make_module(check_mode), str(tmp_path / "link"), to(None), backup=True)
+    assert (result["changed"], result["backup_file"]) == (True, None)
+    assert result["diff"]["before_header"] == str(tmp_path / "link")
+    assert os.path.lexists(tmp_path / "link") == check_mode
+    assert [entry.name for entry in (tmp_path / "elsewhere").iterdir()] == ["file"]
+
+
 def test_redaction_of_both_texts(make_module, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"secret1\n")
@@ -484,6 +498,66 @@ def test_extended_attributes_stay(make_module, tmp_path):
     assert os.getxattr(path, "user.note") == b"mine"
 
 
+def test_without_extended_attributes(make_module, tmp_path, monkeypatch):
+    """As on macOS, where Python has no functions for them."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old\n")
+    path.chmod(0o604)
+    for name in ("listxattr", "getxattr", "setxattr"):
+        monkeypatch.delattr(os, name)
+    assert edit(make_module(), str(path), to(b"new\n"))["changed"]
+    assert path.read_bytes() == b"new\n" and mode_of(path) == 0o604
+
+
+@pytest.mark.parametrize("function", ["open", "fsync"])
+def test_a_directory_that_cannot_be_synchronized(make_module, tmp_path, monkeypatch, function):
+    """Shared folders of virtual machines cannot, and it takes the right to read the directory."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old\n")
+    real = getattr(os, function)
+
+    def fail(what, *arguments, **options):
+        if what == "." or (function == "fsync" and stat.S_ISDIR(os.fstat(what).st_mode)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(what, *arguments, **options)
+
+    monkeypatch.setattr(os, function, fail)
+    assert edit(make_module(), str(path), to(b"new\n"))["changed"]
+    assert path.read_bytes() == b"new\n"
+
+
+def failure(monkeypatch, module, path):
+    """What the module says when it fails while it puts new content into a file."""
+    said = {}
+
+    def fail(**result):
+        said.update(result)
+        raise SystemExit(1)
+
+    monkeypatch.setattr(module, "fail_json", fail)
+    with pytest.raises(SystemExit):
+        edit(module, str(path), to(b"new\n"))
+    return said
+
+
+@pytest.mark.parametrize("raised", [None, OSError(errno.EPERM, "no")])
+def test_a_failure_after_the_change_is_no_lack_of_change(make_module, tmp_path, monkeypatch, raised):
+    path = tmp_path / "file"
+    path.write_bytes(b"old\n")
+    module = make_module(attributes="i")
+
+    def refuse(*_arguments, **_options):
+        if raised:
+            raise raised
+        return 1, "", "not permitted"
+
+    monkeypatch.setattr(module, "get_bin_path", lambda name, *_arguments: name)
+    monkeypatch.setattr(module, "get_file_attributes" if raised else "run_command", refuse)
+    result = failure(monkeypatch, module, path)
+    assert result["changed"] and "unchanged" not in result["msg"]
+    assert path.read_bytes() == b"new\n"
+
+
 @pytest.mark.parametrize("unsafe", [True, False])
 def test_a_file_that_is_mounted_is_written_in_place_only_if_that_is_allowed(make_module, tmp_path, monkeypatch, unsafe):
     path = tmp_path / "file"
@@ -501,3 +575,20 @@ def test_a_file_that_is_mounted_is_written_in_place_only_if_that_is_allowed(make
             edit(make_module(), str(path), to(b"new\n"))
     assert path.read_bytes() == (b"new\n" if unsafe else b"a longer old text\n")
     assert path.stat().st_ino == inode and [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_write_in_place_that_fails_halfway(make_module, tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old\n")
+    real = _textfile._Place.open
+
+    def busy(*_arguments, **_options):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    def full(self, mode="rb"):
+        return os.fdopen(os.open("/dev/full", os.O_WRONLY), mode) if mode == "wb" else real(self, mode)
+
+    monkeypatch.setattr(os, "rename", busy)
+    monkeypatch.setattr(_textfile._Place, "open", full)
+    result = failure(monkeypatch, make_module(unsafe_writes=True), path)
+    assert result["changed"] and "full" in result["msg"] and "unchanged" not in result["msg"]
