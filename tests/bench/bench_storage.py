@@ -19,12 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TMPFS = "/srv/bench-storage"
 FUSE = "--storage-opt overlay.mount_program=/usr/bin/fuse-overlayfs"
+# Podman's options, and what then is the file system of a container's root (vfs: that of the storage).
 KINDS = {
-    "vfs": "--storage-driver vfs",
-    "fuse-overlayfs": f"--storage-driver overlay {FUSE}",
-    "overlay of the kernel": "--storage-driver overlay",
+    "vfs": ("--storage-driver vfs", None),
+    "fuse-overlayfs": (f"--storage-driver overlay {FUSE}", "fuse.fuse-overlayfs"),
+    "overlay of the kernel": ("--storage-driver overlay", "overlay"),
 }
-# An image of 100 MB in 2 000 files, and then what is timed. Milliseconds go to stdout, everything else to stderr.
+# An image of 100 MB in 2 000 files, and then what is timed. To stdout goes the file system, and then milliseconds.
 SCRIPT = r"""
 set -eu
 store=$1; shift
@@ -38,6 +39,9 @@ podman "$@" import /srv/gitlab-standin/job-image.tar base >&2
 content='i=0; mkdir /image; while [ $i -lt 2000 ]; do head -c 50000 /dev/zero > /image/$i; i=$((i+1)); done'
 printf 'FROM base\nRUN %s\n' "$content" |
     podman "$@" build --quiet --tag bench --file - /srv/gitlab-standin >&2
+podman "$@" run --rm --network none bench cat /proc/mounts | while read -r _ path type _; do
+    [ "$path" != / ] || echo "$type"
+done
 for _ in 1 2 3; do timed starts "$@"; timed small "$@"; done
 # Podman keeps the directory of its overlays mounted in the user's mount namespace.
 podman "$@" unshare sh -c 'umount --lazy "$1/root/overlay" 2>/dev/null; rm -rf "$1"' sh "$store"
@@ -69,10 +73,13 @@ def measure(host: str) -> None:
     print("| storage | 5 container starts | 5 000 small files |\n|---|---|---|")
     try:
         for place, path in (("disk", "/home/gitlab-runner/bench"), ("tmpfs", f"{TMPFS}/bench")):
-            for kind, options in KINDS.items():
-                times = [int(line) / 1000 for line in on_host(
-                    host, SCRIPT, path, *options.split(), user="gitlab-runner"
-                ).split()]  # fmt: skip
+            for kind, (options, expected) in KINDS.items():
+                # A directory for each: Podman stays with fuse-overlayfs where it has used it.
+                store = f"{path}-{kind.replace(' ', '-')}"
+                filesystem, *lines = on_host(host, SCRIPT, store, *options.split(), user="gitlab-runner").split()
+                if filesystem != (expected or filesystem):
+                    sys.exit(f"{kind}, {place}: a container has {filesystem}, not {expected}")
+                times = [int(line) / 1000 for line in lines]
                 starts, files = statistics.median(times[::2]), statistics.median(times[1::2])
                 print(f"| {kind}, {place} | {starts:.2f} s | {files:.2f} s |", flush=True)
     finally:
