@@ -75,6 +75,8 @@ options:
     description:
       - V(present) makes sure that the drop-in has the directives of O(sections).
       - V(absent) removes the drop-in, and the directory of the unit's drop-ins when nothing else is in it.
+      - Of a link, as the drop-in or as the directory, what it leads to stays. A directory that is a link stays
+        itself, too.
     type: str
     choices:
       - present
@@ -93,6 +95,7 @@ options:
   backup:
     description:
       - Keep the previous content in a file of mode C(0600) beside the drop-in. systemd ignores this file.
+      - Nothing is kept when a link is removed, since what it leads to stays.
     type: bool
     default: false
 notes:
@@ -339,8 +342,8 @@ def run(module: SecretModule, result: dict[str, Any]) -> None:
     validator = Validator(module, path, digest_key)
 
     def compute(before: Optional[bytes]) -> Optional[bytes]:
-        result["daemon_reload_required"] = before is not None
         if wanted is None:
+            result["daemon_reload_required"] = os.path.lexists(path)
             return None
         try:
             after = _dropin.update(None if before is None else before.decode(), wanted).encode()
@@ -366,12 +369,19 @@ def run(module: SecretModule, result: dict[str, Any]) -> None:
         result.update({key: edited[key] for key in ("diff", "backup_file") if edited.get(key)})
         if validator.skipped:
             result["validation_skipped"] = validator.skipped
-        if wanted is None and os.path.isdir(directory):
-            rest = set(os.listdir(directory)) - ({os.path.basename(path)} if module.check_mode else set())
-            if not rest:
-                if not module.check_mode:
-                    os.rmdir(directory)
-                result["changed"] = True
+        if wanted is None and os.path.isdir(directory) and not os.path.islink(directory):
+            remove_if_empty(module, directory, os.path.basename(path), result)
+
+
+def remove_if_empty(module: SecretModule, directory: str, name: str, result: dict[str, Any]) -> None:
+    """Remove the directory of a drop-in that was removed. An empty one has no effect, so a failure is none."""
+    try:
+        if not set(os.listdir(directory)) - ({name} if module.check_mode else set()):
+            if not module.check_mode:
+                os.rmdir(directory)
+            result["changed"] = True
+    except OSError as error:
+        module.warn(f"{directory} is left there, even if it is empty: {error.strerror}.")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -215,6 +216,45 @@ def test_a_masked_drop_in_is_not_touched(run_module, directory):
     run_module(systemd_dropin, {"unit": "x.service", "state": "absent"})
     assert not directory.exists()
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "missing", "../other.conf"])
+def test_absent_removes_a_link(run_module, directory, target):
+    directory.mkdir()
+    (directory.parent / "other.conf").write_text("[Service]\nNice=1\n")
+    (directory / "override.conf").symlink_to(target)
+    absent = {"unit": "x.service", "state": "absent", "backup": True}
+    for check_mode in (True, False):
+        result = run_module(systemd_dropin, absent, check_mode=check_mode)
+        assert (result["changed"], result["daemon_reload_required"], "backup_file" in result) == (True, True, False)
+        assert directory.exists() == check_mode
+    assert not run_module(systemd_dropin, absent)["changed"]
+    assert os.listdir(directory.parent) == ["other.conf"]
+
+
+def test_absent_keeps_a_directory_that_is_a_link(run_module, directory):
+    elsewhere = directory.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "override.conf").write_text("[Service]\nNice=1\n")
+    directory.symlink_to("elsewhere")
+    absent = {"unit": "x.service", "state": "absent"}
+    assert run_module(systemd_dropin, absent, check_mode=True)["changed"]
+    assert run_module(systemd_dropin, absent)["changed"]
+    assert directory.is_symlink() and not list(elsewhere.iterdir())
+    assert not run_module(systemd_dropin, absent)["changed"]
+
+
+def test_absent_where_the_directory_has_to_stay(run_module, directory, monkeypatch):
+    run_module(systemd_dropin, arguments())
+
+    def busy(path):
+        raise OSError(errno.EBUSY, "busy")
+
+    monkeypatch.setattr(os, "rmdir", busy)
+    result = run_module(systemd_dropin, {"unit": "x.service", "state": "absent"})
+    assert result["changed"] and result["daemon_reload_required"]
+    assert f"{directory} is left there, even if it is empty: busy." in str(result["warnings"])
+    assert not run_module(systemd_dropin, {"unit": "x.service", "state": "absent"})["changed"]
 
 
 def test_an_account_that_an_earlier_task_would_make(run_module, directory):
