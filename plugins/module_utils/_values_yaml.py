@@ -79,8 +79,15 @@ def choose_config(found: list[tuple[Path, Any]], wanted: Optional[Path]) -> tupl
     if len(found) == 1:
         return found[0]
     if found:
-        paths = ", ".join(sorted({format_path(path) for path, _config in found}))
-        raise ValuesYamlError(f"there are {len(found)} templates for the runner ({paths}); say which by values_path")
+        paths = sorted({format_path(path) for path, _config in found})
+        if len(paths) == 1:
+            raise ValuesYamlError(
+                f"{len(found)} documents of the file have a template for the runner at {paths[0]}; split the file"
+                " or edit it by hand"
+            )
+        raise ValuesYamlError(
+            f"there are {len(found)} templates for the runner ({', '.join(paths)}); say which by values_path"
+        )
     raise ValuesYamlError(
         f"there is no text at {format_path(wanted or CONFIG)}"
         + ("" if wanted else ", neither at the top level nor in a subchart's values")

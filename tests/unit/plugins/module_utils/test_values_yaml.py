@@ -173,6 +173,9 @@ def test_finds_the_template(path: str | None, text: str) -> None:
 
 INDENTED = "".join(f"    {line}\n" for line in TEMPLATE.splitlines())
 BLOCK = f"config: |\n{INDENTED}"
+SAME_PATH = (
+    "2 documents of the file have a template for the runner at runners.config; split the file or edit it by hand"
+)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +191,8 @@ BLOCK = f"config: |\n{INDENTED}"
             None,
             "there are 2 templates for the runner (a.runners.config, runners.config); say which by values_path",
         ),
-        (f"runners:\n  {BLOCK}---\nrunners:\n  {BLOCK}", "runners.config", "there are 2 templates"),
+        (f"runners:\n  {BLOCK}---\nrunners:\n  {BLOCK}", None, SAME_PATH),
+        (f"runners:\n  {BLOCK}---\nrunners:\n  {BLOCK}", "runners.config", SAME_PATH),
         ("a: [\n", None, "line 2: not YAML"),
         ("a: {{ .Values.a }}\nb: '\n", None, "not YAML"),
         ("a: \x00\n", None, "not YAML"),
