@@ -22,8 +22,9 @@ EXPECTED = {
     "runuser -u gitlab-runner -- gitlab-runner verify": r"is valid",
     "systemctl stop gitlab-runner\n": r"^inactive$",
     "systemctl stop --no-block": r"(?s)^(deactivating|inactive)$.*busy",
-    # Nothing of it runs. It counts as failed if the stop comes before systemd has begun to start it again.
-    "systemctl kill": r"^(inactive|failed)\n0$",
+    # Nothing of it runs, and no container is left. It counts as failed if the stop comes before systemd has begun to
+    # start it again.
+    "systemctl kill": r"^(inactive|failed)\n0\n0$",
     f"{AS_USER} sh": r"(?s)tmpfs.*^Images",
     f"{AS_USER} rootless-podman prune": r"^localhost/unused +1 ",
     f"{AS_USER} podman image prune": r"^[0-9a-f]{64}$",
@@ -37,7 +38,8 @@ AFTERWARDS = {
     "systemctl stop gitlab-runner\n": f"systemctl is-active gitlab-runner; {START}",
     "systemctl stop --no-block": START,
     f"{AS_USER} rootless-podman prune": f"{AS_USER} podman images",
-    "systemctl kill": f"systemctl is-active gitlab-runner; systemctl show -P MainPID gitlab-runner; {START}",
+    "systemctl kill": "systemctl is-active gitlab-runner; systemctl show -P MainPID gitlab-runner; "
+    f"{AS_USER} podman ps -aq | wc -l; {START}",
     "mount -o remount": "grep /srv/rootless-containers /proc/mounts; mount -o remount,size=2G /srv/rootless-containers",
 }
 
