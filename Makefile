@@ -10,7 +10,8 @@
 # make docs     the documentation site, in docs/build
 # make bench    measure; prints the tables of docs/performance.md (but that of --profile), and that of the launch modes in
 #               docs/runner_service.md
-# make clean    remove the hosts of tests and demo, and what was built
+# make clean    remove the hosts of tests and demo, and what was made in this directory. What hosts boot from stays: the images
+#               localhost/rootless-ci-host:* of root's Podman, and ~/.cache/rootless-gitlab-runner (of root; for test-vm, yours)
 
 SHELL := bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -86,4 +87,4 @@ bench: setup
 
 clean:
 	-$(TESTBED) remove
-	rm -rf .cache .venv tests/output
+	rm -rf .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .venv changelogs/.plugin-cache.yaml docs/build tests/output
