@@ -9,7 +9,12 @@ from typing import Any, Optional
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.rootless.gitlab_runner.plugins.plugin_utils._doctor_report import table
+from ansible_collections.rootless.gitlab_runner.plugins.plugin_utils._doctor_report import (
+    headline,
+    printable,
+    table,
+    worst,
+)
 
 display = Display()
 COLOURS = {
@@ -38,4 +43,5 @@ class ActionModule(ActionBase):
         host = str((task_vars or {}).get("inventory_hostname", ""))
         for text, severity in table(host, arguments["result"], arguments["severity"], display.columns - 1):
             display.display(text, color=COLOURS.get(severity))
-        return {"changed": False}
+        result = arguments["result"]
+        return {"changed": False, "worst": worst(result), "msg": printable(headline(result))}

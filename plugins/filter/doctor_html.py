@@ -15,7 +15,7 @@ description:
 positional: generated
 options:
   _input:
-    description: The results by the name of the host. A host with an empty result counts as not reached.
+    description: The results by the name of the host. A host whose result has no findings counts as not examined.
     type: dict
     required: true
   generated:

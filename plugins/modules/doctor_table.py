@@ -14,6 +14,8 @@ description:
   - Prints the result of M(rootless.gitlab_runner.rootless_info) on the terminal, errors first, each with the commands
     that put it right.
   - It uses colours where Ansible does, and shows control characters that come from a host as replacement characters.
+  - Of a host that was not examined, since the task failed or was skipped, it prints an error that says why.
+  - It never fails because of what it prints. Use RV(worst) for that.
 options:
   result:
     description: The registered result.
@@ -37,6 +39,25 @@ EXAMPLES = r"""
   rootless.gitlab_runner.doctor_table:
     result: "{{ examined }}"
     severity: warning
+
+- name: Print everything, and fail on errors and on hosts that were not examined
+  rootless.gitlab_runner.doctor_table:
+    result: "{{ examined }}"
+  register: printed
+  failed_when: printed.worst == 'error'
 """
 
-RETURN = r""" # """
+RETURN = r"""
+worst:
+  description:
+    - The severity of the worst finding, whatever O(severity) leaves out, or V(none) without findings.
+    - V(error) for a host that was not examined.
+  returned: success
+  type: str
+  sample: warning
+msg:
+  description: The first line that is printed, without the name of the host.
+  returned: success
+  type: str
+  sample: 1 error, 2 warnings (80 checks passed, 5 not made)
+"""

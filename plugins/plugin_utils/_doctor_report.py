@@ -33,12 +33,26 @@ def selected(findings: list[dict[str, Any]], severity: str) -> list[dict[str, An
     )
 
 
+def worst(result: dict[str, Any]) -> str:
+    """The severity of the worst finding, C(none) without any. That a host was not examined is an error."""
+    host = fleet({"": result})[0]
+    if not host["reached"]:
+        return "error"
+    return next((severity for severity, count in zip(SEVERITIES, host["counts"]) if count), "none")
+
+
 def headline(result: dict[str, Any]) -> str:
-    """One line about a host: how many findings of each severity, and how many checks passed or could not be made."""
-    counts = [(sum(entry["severity"] == severity for entry in result["findings"]), severity) for severity in SEVERITIES]
+    """One line about a host: how many findings of each severity, and how many checks passed or could not be made.
+
+    Of a host that was not examined it says why.
+    """
+    host = fleet({"": result})[0]
+    if not host["reached"]:
+        return f"not examined: {host['reason']}"
+    counts = list(zip(host["counts"], SEVERITIES))
     names = {"error": "error", "warning": "warning", "info": "note"}
     text = ", ".join(f"{count} {names[severity]}{'s' if count > 1 else ''}" for count, severity in counts if count)
-    passed, skipped = len(result["passed_checks"]), len(result["skipped_checks"])
+    passed, skipped = len(host["passed_checks"]), len(host["skipped_checks"])
     return f"{text or 'nothing to complain about'} ({passed} checks passed, {skipped} not made)"
 
 
@@ -48,9 +62,12 @@ def table(host: str, result: dict[str, Any], severity: str = "info", width: int 
     Returns lines, each with the severity that says how to colour it (empty: not at all). Commands are never wrapped, so
     that they can be copied.
     """
+    first = f"{printable(host)}: {printable(headline(result))}"
     result = fleet({host: result})[0]
+    if not result["reached"]:
+        return [(first, "error")]
     found = selected(result["findings"], severity)
-    lines = [(f"{printable(host)}: {headline(result)}", found[0]["severity"] if found else "ok")]
+    lines = [(first, found[0]["severity"] if found else "ok")]
     for entry in found:
         lines.append(("", ""))
         lines.append((f"  {entry['severity'].upper():8}{printable(entry['id'])}", entry["severity"]))
@@ -70,22 +87,43 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def fleet(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results of several hosts, the worst host first. A host without a result was not reached."""
+    """The results of several hosts, the worst host first.
+
+    A host was not reached, or could not be examined, if its result has no list of findings; then there is a reason.
+    """
     hosts = []
     for name, result in results.items():
-        findings = [_clean(entry) for entry in result.get("findings") or [] if isinstance(entry, dict)]
+        findings = [_clean(entry) for entry in _dictionaries(result.get("findings"))]
         counts = [sum(entry["severity"] == severity for entry in findings) for severity in SEVERITIES]
+        passed = result.get("passed_checks")
         hosts.append(
             {
                 "host": name,
-                "reached": "findings" in result,
+                "reached": isinstance(result.get("findings"), list),
+                "reason": _reason(result),
                 "counts": counts,
                 "findings": findings,
-                "skipped_checks": [entry for entry in result.get("skipped_checks") or [] if isinstance(entry, dict)],
-                "passed_checks": list(result.get("passed_checks") or []),
+                "skipped_checks": _dictionaries(result.get("skipped_checks")),
+                "passed_checks": passed if isinstance(passed, list) else [],
             }
         )
     return sorted(hosts, key=lambda entry: (entry["reached"], *(-count for count in entry["counts"]), entry["host"]))
+
+
+def _dictionaries(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _reason(result: dict[str, Any]) -> str:
+    """Why a result has no findings, on one line."""
+    if not result:
+        return "there is no result"
+    if result.get("skipped"):
+        detail = result.get("skip_reason") or result.get("msg")
+        reason = f"it was skipped ({detail})" if detail else "it was skipped"
+    else:
+        reason = str(result.get("msg") or "")
+    return " ".join(reason.split()) or "the result has no findings"
 
 
 def _clean(entry: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +159,7 @@ def page(results: dict[str, dict[str, Any]], generated: str = "") -> str:
         severities=SEVERITIES,
         generated=generated,
         headline=headline,
+        missing=sum(not host["reached"] for host in hosts),
         totals=[sum(host["counts"][index] for host in hosts) for index in range(3)],
         names=("errors", "warnings", "notes"),
     )
@@ -193,6 +232,9 @@ pre { background: var(--code); border: 1px solid var(--line); border-radius: .4r
 <h1>What the doctor found</h1>
 <p class="dim">{{ hosts | length }} host{{ "s" if hosts | length != 1 }}{{ ", " if generated }}{{ generated }}</p>
 <div class="tiles">
+{% if missing %}
+  <span class="tile error"><b>{{ missing }}</b>not examined</span>
+{% endif %}
 {% for severity in severities %}
   {% set total = totals[loop.index0] %}
   <span class="tile {{ severity if total else 'ok' }}"><b>{{ total }}</b>{{ names[loop.index0] }}</span>
@@ -211,7 +253,7 @@ pre { background: var(--code); border: 1px solid var(--line); border-radius: .4r
 {% set number = loop.index %}
 <tr><th scope="row"><a href="#host-{{ number }}">{{ host.host }}</a></th>
 {% if not host.reached %}
-<td class="dim" colspan="{{ columns | length }}">not reached</td>
+<td class="dim" colspan="{{ columns | length }}">not examined</td>
 {% endif %}
 {% for column in columns if host.reached %}
 <td>
@@ -234,7 +276,7 @@ pre { background: var(--code); border: 1px solid var(--line); border-radius: .4r
 {% if host.reached %}
 <p class="dim">{{ headline(host) }}</p>
 {% else %}
-<p><span class="badge error">NOT REACHED</span> The host could not be examined.</p>
+<p><span class="badge error">NOT EXAMINED</span> The host could not be examined: {{ host.reason }}.</p>
 {% endif %}
 {% for severity in severities %}
 {% for entry in host.findings if entry.severity == severity %}

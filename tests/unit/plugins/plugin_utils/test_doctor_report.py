@@ -8,9 +8,12 @@ import html.parser
 import os
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.rootless.gitlab_runner.plugins.action import doctor_table
+from ansible_collections.rootless.gitlab_runner.plugins.action.doctor_table import COLOURS
 from ansible_collections.rootless.gitlab_runner.plugins.filter.doctor_html import FilterModule
 from ansible_collections.rootless.gitlab_runner.plugins.plugin_utils._doctor_report import (
     fleet,
@@ -19,6 +22,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.plugin_utils._doctor_rep
     printable,
     selected,
     table,
+    worst,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +101,42 @@ def test_table_of_a_healthy_host():
     assert table("ci-1", result()) == [("ci-1: nothing to complain about (2 checks passed, 1 not made)", "ok")]
 
 
+NOT_EXAMINED = [
+    ({"failed": True, "msg": "no\npython\x1b[2J"}, "not examined: no python\ufffd[2J"),
+    ({"unreachable": True, "msg": "ssh: timed out"}, "not examined: ssh: timed out"),
+    ({"skipped": True}, "not examined: it was skipped"),
+    (
+        {"skipped": True, "changed": False, "skip_reason": "Conditional result was False"},
+        "not examined: it was skipped (Conditional result was False)",
+    ),
+    ({"failed": True}, "not examined: the result has no findings"),
+    ({"failed": True, "msg": " "}, "not examined: the result has no findings"),
+    ({"results": []}, "not examined: the result has no findings"),
+    ({"findings": 5, "skipped_checks": 5, "passed_checks": 5}, "not examined: the result has no findings"),
+    ({}, "not examined: there is no result"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "text"), NOT_EXAMINED)
+@pytest.mark.parametrize("severity", ["info", "error"])
+def test_table_of_a_host_that_was_not_examined(outcome, text, severity):
+    assert table("ci-1", outcome, severity) == [(f"ci-1: {text}", "error")]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "severity"),
+    [
+        (result(), "none"),
+        (result(finding("net.ping", "info")), "info"),
+        (result(finding("a.b", "info"), finding(severity="warning")), "warning"),
+        ({**result(finding()), "failed": True, "msg": "failed_when"}, "error"),
+        *((outcome, "error") for outcome, _text in NOT_EXAMINED),
+    ],
+)
+def test_worst(outcome, severity):
+    assert worst(outcome) == severity
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_nothing_that_a_host_says_reaches_the_terminal_as_a_command(text):
@@ -156,6 +196,13 @@ def test_page_shows_what_is_wrong():
     ) in parsed.attributes
 
 
+def test_page_names_the_hosts_that_were_not_examined():
+    text = "".join(Tags(page({f"ci-{number}": outcome for number, (outcome, _text) in enumerate(NOT_EXAMINED)})).text)
+    assert f"{len(NOT_EXAMINED)}not examined" in text and "ssh: timed out" in text
+    assert "could not be examined: it was skipped (Conditional" in text
+    assert "not examined" not in "".join(Tags(page({"ci-1": result()})).text)
+
+
 def test_page_loads_and_runs_nothing():
     parsed = Tags(page(HOSTILE))
     assert {"script", "img", "link", "iframe", "object"} & set(parsed.tags) == set()
@@ -207,3 +254,24 @@ def test_filter():
     for wrong in ([], "x", {"a": 1}):
         with pytest.raises(AnsibleFilterError, match="dictionary of results"):
             render(wrong)
+
+
+# --- the module ---
+
+
+@pytest.mark.parametrize(
+    ("outcome", "colour", "returned"),
+    [
+        (result(), COLOURS["ok"], {"worst": "none", "msg": "nothing to complain about (2 checks passed, 1 not made)"}),
+        ({"failed": True, "msg": "boom"}, COLOURS["error"], {"worst": "error", "msg": "not examined: boom"}),
+        ({"skipped": True}, COLOURS["error"], {"worst": "error", "msg": "not examined: it was skipped"}),
+    ],
+)
+def test_module(monkeypatch, outcome, colour, returned):
+    printed = []
+    monkeypatch.setattr(doctor_table.display, "display", lambda text, color: printed.append((text, color)))
+    task = SimpleNamespace(args={"result": outcome, "severity": "error"}, async_val=0, diff=False, check_mode=False)
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
+    action = doctor_table.ActionModule(task, connection, SimpleNamespace(check_mode=False), None, None, None)
+    assert action.run(task_vars={"inventory_hostname": "ci-1"}) == {"changed": False, **returned}
+    assert printed == [(f"ci-1: {returned['msg']}", colour)]
