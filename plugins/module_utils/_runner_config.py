@@ -50,6 +50,8 @@ _REQUIRED_BY_EXECUTOR: dict[str, tuple[str, ...]] = {
     "virtualbox": ("virtualbox.base_name",),
 }
 # Executors that start containers; without docker.image only jobs work that name their own image.
+# What GitLab Runner writes when the server exchanges a token.
+_OF_TOKEN = ("token", "token_obtained_at", "token_expires_at")
 _DOCKER_EXECUTORS = ("docker", "docker-windows", "docker-autoscaler", "docker+machine")
 
 _ROOTLESS_HOST = re.compile(r"unix://(?:/var)?/run/user/\d+/")
@@ -584,13 +586,13 @@ def _server(runner: Data) -> Optional[str]:
 
 
 def _with_token(wanted: Data, present: Data, request: Request, outcome: Outcome) -> Data:
-    """The wanted runner without its token if the one that is there has to stay."""
+    """The wanted runner without its token, and the times of that, if the one that is there has to stay."""
     token = lookup(present, "token")
     if not token or wanted.get("token") is None or wanted["token"] == token:
         return wanted
     if request.keep_tokens:
         outcome.tokens_kept.append(wanted["name"])
-        return {key: value for key, value in wanted.items() if key != "token"}
+        return {key: value for key, value in wanted.items() if key not in _OF_TOKEN}
     expires = lookup(present, "token_expires_at")
     if isinstance(expires, datetime) and expires.year > 1:
         outcome.warnings.append(

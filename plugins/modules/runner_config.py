@@ -70,8 +70,8 @@ options:
   token_update:
     description:
       - V(always) sets the C(token) of a runner to the listed one.
-      - V(on_create) leaves the C(token) of a runner that has one, because the server may have rotated it. See
-        RV(tokens_kept).
+      - V(on_create) leaves the C(token) of a runner that has one, with its C(token_obtained_at) and
+        C(token_expires_at), because the server may have rotated it. See RV(tokens_kept).
     type: str
     choices:
       - always

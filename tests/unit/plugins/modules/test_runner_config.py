@@ -206,8 +206,14 @@ def test_token_is_replaced(run, config):
     assert before != after and "VALUE_REDACTED" in after
 
 
-def test_token_is_kept(run, config):
-    result = run(runners=[{"name": "rotated", "token": "glrt-dddddddddddddddddddd"}], token_update="on_create")
+@pytest.mark.parametrize(
+    "times",
+    [{}, {"token_obtained_at": "2025-12-01T00:00:00Z", "token_expires_at": "2026-01-01T00:00:00Z"}],
+    ids=["token", "token-and-its-times"],
+)
+def test_token_is_kept(run, config, times):
+    runner = {"name": "rotated", "token": "glrt-dddddddddddddddddddd", **times}
+    result = run(runners=[runner], token_update="on_create")
     assert config.read_text() == CONFIG and result["changed"] is False
     assert result["tokens_kept"] == ["rotated"]
 
