@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time
-from typing import Any, Optional
+from difflib import SequenceMatcher
+from itertools import dropwhile, zip_longest
+from typing import Any, NamedTuple, Optional
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._toml import (
     DOTTED,
@@ -68,6 +70,24 @@ except ImportError:
 TOMLKIT_MIN = (0, 8, 0)
 # Its time grows with the square of the length of a string; longer texts are not given to it.
 TOMLKIT_MAX_CHARACTERS = 250_000
+
+
+# What ends the line of an item, or of the bracket before the first one: a comma, a comment.
+_ROW_END = re.compile(r"([ \t]*,)?[ \t]*(?:#[^\n]*|\r)?\n")
+_LAST_ROW_END = re.compile(r"([ \t]*,)?(?=[ \t]*\])")
+_ARRAY_END = re.compile(r"(?:[ \t]*(?:#[^\n]*|\r)?\n)*[ \t]*\]")
+_LINE = re.compile(r"[^\n]*\n")
+
+
+class _Row(NamedTuple):
+    """An item of an array, from the comment lines directly above it to the end of its last line."""
+
+    gap: list[str]
+    """The lines between the row before it and this one."""
+    start: int
+    item: Value | Table
+    end: int
+    comma: bool
 
 
 class Editor:
@@ -481,13 +501,17 @@ class Editor:
         if not old or not want:
             self._replace(node.start, node.end, format_value(want))
             return
+        rows = self._rows(node)
+        if rows:
+            self._edit_rows(rows, want)
+            return
         head = 0
         while head < min(len(old), len(want)) and same(old[head], want[head]):
             head += 1
         tail = 0
         while tail < min(len(old), len(want)) - head and same(old[-1 - tail], want[-1 - tail]):
             tail += 1
-        quotes = next((item.quotes for item in items if isinstance(item, Value) and item.quotes in ('"', "'")), '"')
+        quotes = _quotes_of(items)
         new = [format_value(value, quotes) for value in want[head : len(want) - tail]]
         start = items[0].start
         line_start = self.source.rfind("\n", 0, start) + 1
@@ -535,6 +559,89 @@ class Editor:
                 # The kept item's comma becomes the trailing one, and its comment stays.
                 return kept_line + 1, last.end + trailing.end()
         return kept.end, last.end
+
+    def _rows(self, node: Value) -> list[_Row]:
+        """The items of an array that starts a line for each of them; none if the array has another layout.
+
+        The first of several may be on the line of the bracket, and the last one before that of the other bracket.
+        """
+        rows: list[_Row] = []
+        items = node.items or []
+        opening = _ROW_END.match(self.source, node.start + 1)
+        if not opening and len(items) == 1:
+            return []
+        place = opening.end() if opening else items[0].start
+        for number, item in enumerate(items, 1):
+            start = max(self.source.rfind("\n", 0, item.start) + 1, place)
+            end = _ROW_END.match(self.source, item.end)
+            if number == len(items):
+                end = end or _LAST_ROW_END.match(self.source, item.end)
+            if self.source[start : item.start].strip() or not end or not (end.group(1) or number == len(items)):
+                return []
+            gap = _LINE.findall(self.source, place, start)
+            while gap and gap[-1].lstrip(" \t").startswith("#"):
+                start -= len(gap.pop())
+            rows.append(_Row(gap, start, item, end.end(), bool(end.group(1))))
+            place = end.end()
+        return rows if _ARRAY_END.match(self.source, place) else []
+
+    def _edit_rows(self, rows: list[_Row], want: list[Any]) -> None:
+        """Change an array row by row: a wanted item that is there already keeps its row, wherever it goes.
+
+        The blank lines and comments between rows stay where they are, and those before the first one before it.
+        """
+        old = [_identity(node_data(row.item)) for row in rows]
+        new = [_identity(value) for value in want]
+        steps = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+        # The rows that leave their places, and what comes to other places.
+        loose: dict[Any, list[_Row]] = {}
+        coming = set()
+        for tag, start, end, new_start, new_end in steps:
+            if tag != "equal":
+                coming.update(new[new_start:new_end])
+                for number in range(start, end):
+                    loose.setdefault(old[number], []).append(rows[number])
+        quotes = _quotes_of([row.item for row in rows])
+        # Whether the first row is on the line of the bracket; the others then show the indentation.
+        joined = self.source[rows[0].start - 1] != "\n"
+        place = rows[joined].item.start
+        indent = self.source[self.source.rfind("\n", 0, place) + 1 : place]
+        ends = ("," if rows[-1].comma else "") + (self.newline if self.source[rows[-1].end - 1] == "\n" else "")
+        lines = list(rows[0].gap)
+        gone = False
+        for tag, start, end, new_start, new_end in steps:
+            # Another value in the place of one is as that of a key, whose comments stay.
+            in_place = (end - start, new_end - new_start) == (1, 1) and old[start] not in coming
+            for number, wanted in zip_longest(range(start, end), range(new_start, new_end)):
+                if number:
+                    lines += _without_doubles(lines, rows[number].gap) if gone else rows[number].gap
+                gone = wanted is None
+                if wanted is None:
+                    continue
+                last = wanted == len(want) - 1
+                if tag == "equal":
+                    lines.append(self._row_text(rows[number], indent, last))
+                elif loose.get(new[wanted]):
+                    lines.append(self._row_text(loose[new[wanted]].pop(0), indent, last))
+                elif in_place:
+                    lines.append(self._row_text(rows[start], indent, last, format_value(want[wanted], quotes)))
+                else:
+                    lines.append(indent + format_value(want[wanted], quotes) + (ends if last else "," + self.newline))
+        while gone and lines and not lines[-1].strip():
+            lines.pop()
+        # The last row may have had no line end.
+        text = "".join(line if line.endswith("\n") else line + self.newline for line in lines[:-1]) + lines[-1]
+        if joined:
+            text = text.lstrip(" \t")
+            text = self.newline + indent + text if text.startswith("#") else text
+        self._replace(rows[0].start - len("".join(rows[0].gap)), rows[-1].end, text)
+
+    def _row_text(self, row: _Row, indent: str, last: bool, value: Optional[str] = None) -> str:
+        """The lines of a row, maybe with another value. Only the last one may lack the comma."""
+        before = self.source[row.start : row.item.start] if self.source[row.start - 1] == "\n" else indent
+        value = value or self.source[row.item.start : row.item.end]
+        comma = "" if last or row.comma else ","
+        return before + value + comma + self.source[row.item.end : row.end]
 
     # ---------------------------------------------------------------------------------------------- changes
 
@@ -594,6 +701,29 @@ def with_removals(content: Data, absent: Sequence[str]) -> Data:
 
 def _copy(data: Data) -> Data:
     return {key: _copy(value) if isinstance(value, dict) else value for key, value in data.items()}
+
+
+def _identity(value: Any) -> Any:
+    """Something that can be hashed and is equal for values that are same()."""
+    if isinstance(value, dict):
+        return dict, frozenset((key, _identity(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return list, tuple(map(_identity, value))
+    if isinstance(value, str):
+        return str, str(value)
+    return type(value), "nan" if value != value else value
+
+
+def _quotes_of(items: Sequence[Any]) -> str:
+    """The quotes that new strings of an array take: those of its first string."""
+    return next((item.quotes for item in items if isinstance(item, Value) and item.quotes in ('"', "'")), '"')
+
+
+def _without_doubles(lines: list[str], gap: list[str]) -> list[str]:
+    """Lines to put behind others, without blank ones at their start if there is a blank one, or nothing, before."""
+    if not lines or not lines[-1].strip():
+        return list(dropwhile(lambda line: not line.strip(), gap))
+    return gap
 
 
 def node_end(entry: Entry) -> int:

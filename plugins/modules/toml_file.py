@@ -32,7 +32,8 @@ options:
     description:
       - The data that is merged into the file.
       - A listed key is set. A key that is V(null) is removed. A key that is not listed stays.
-      - Tables are merged. Arrays are replaced.
+      - Tables are merged. Arrays are replaced. Where an array has a line for each item, an item that stays
+        keeps the comment above it and the one behind it, and those of an item that goes are removed with it.
       - An array of tables gets exactly the listed tables. Tables are paired with those of the file by
         their C(name) key if all listed ones have one, else by their C(location) if all have that, else by
         their position, and merged.

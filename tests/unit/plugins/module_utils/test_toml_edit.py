@@ -236,6 +236,66 @@ CASES = {
         {"a": [1, 3]},
         "a = [\n  1, # one\n  3, # two\n]\n",
     ),
+    "array, lines, remove one with its comments": (
+        "a = [ # all\n  1, # one\n  # about 2\n  # and more\n  2, # two\n  # about 3\n  3 # three\n  # end\n]\n",
+        {"a": [1, 3]},
+        "a = [ # all\n  1, # one\n  # about 3\n  3 # three\n  # end\n]\n",
+    ),
+    "array, lines, remove all but the last in CRLF": (
+        "a = [\r\n  # about 1\r\n  1,\r\n  2, # two\r\n  # about 3\r\n  3,\r\n]\r\n",
+        {"a": [3]},
+        "a = [\r\n  # about 3\r\n  3,\r\n]\r\n",
+    ),
+    "array, lines, remove from a group": (
+        "a = [\n  # heading\n\n  # about 1\n  1,\n\n  # another\n\n  # about 2\n  2,\n\n  3,\n]\n",
+        {"a": [1]},
+        "a = [\n  # heading\n\n  # about 1\n  1,\n\n  # another\n]\n",
+    ),
+    "array, lines, remove the first of a group": (
+        "a = [\n  1,\n\n  2,\n\n  3,\n]\n",
+        {"a": [3]},
+        "a = [\n  3,\n]\n",
+    ),
+    "array, lines, one before the first and after its heading": (
+        "a = [\n  # heading\n\n  # about 1\n  1,\n]\n",
+        {"a": [0, 1]},
+        "a = [\n  # heading\n\n  0,\n  # about 1\n  1,\n]\n",
+    ),
+    "array, lines, others in another order": (
+        "a = [\n  # about 1\n  1, # one\n  # about 2\n  2, # two\n  # about 3\n  3 # three\n]\n",
+        {"a": [3, 4, 2]},
+        "a = [\n  # about 3\n  3, # three\n  4,\n  # about 2\n  2, # two\n]\n",
+    ),
+    "array, lines, another value between commented ones": (
+        "a = [\n  # about 1\n  '1', # one\n  # about 2\n  '2', # two\n  # about 3\n  '3', # three\n]\n",
+        {"a": ["1", "4", "3"]},
+        "a = [\n  # about 1\n  '1', # one\n  # about 2\n  '4', # two\n  # about 3\n  '3', # three\n]\n",
+    ),
+    "array, lines, items of several lines": (
+        'a = [\n  # 1\n  [\n    1, # in 1\n  ], # one\n  # about 2\n  """\n# 2\n""",\n  # about 3\n  {x = 3},\n]\n',
+        {"a": ["# 2\n", {"x": 3}]},
+        'a = [\n  # about 2\n  """\n# 2\n""",\n  # about 3\n  {x = 3},\n]\n',
+    ),
+    "array, lines, brackets on those of the items": (
+        "a = [1, # one\n  # about 2\n  2, # two\n  # about 3\n  3]\n",
+        {"a": [2, 3, 4]},
+        "a = [\n  # about 2\n  2, # two\n  # about 3\n  3,\n  4]\n",
+    ),
+    "array, lines, brackets on those of the items, others": (
+        "a = [1, # one\n  2, # two\n  # about 3\n  3 ]\n",
+        {"a": [3, 1]},
+        "a = [\n  # about 3\n  3,\n  1, # one\n ]\n",
+    ),
+    "array, two items in a line": (
+        "a = [\n  1, 2, # two\n  3, # three\n]\n",
+        {"a": [1, 3]},
+        "a = [\n  1, 3, # three\n]\n",
+    ),
+    "array, commas before the items": (
+        "a = [\n  1 # one\n  , 2\n  , 3\n]\n",
+        {"a": [1, 3]},
+        "a = [\n  1 # one\n  , 3\n]\n",
+    ),
     "tables by name": (
         '[[s]]\nname = "a"\nx = 1\n[[s]]\nname = "b"\nx = 1\n',
         {"s": [{"name": "b", "x": 2}, {"name": "a", "y": 1}]},

@@ -298,6 +298,64 @@ def test_edit_of_tables_in_tables(headers, wanted):
     assert edited(result, wanted) == result
 
 
+@st.composite
+def commented_arrays(draw):
+    """An array with comments above its items and behind them, and these by item."""
+    newline = draw(st.sampled_from(["\n", "\r\n"]))
+    values = draw(
+        st.lists(st.integers(0, 9) | st.sampled_from(["#", "a, b", "]"]), min_size=1, max_size=6, unique=True)
+    )
+    comma = draw(st.sampled_from(["", ","]))
+    text, comments = "a = [", {}
+    joined = len(values) > 1 and draw(st.integers(1, 4)) == 1
+    if not joined:
+        text += draw(st.sampled_from(["", " # all"])) + newline
+    for number, value in enumerate(values):
+        above = [f"  # about {number} {line}" for line in range(draw(st.integers(0, 2)))]
+        behind = draw(st.sampled_from(["", f" # item {number}"]))
+        item = _toml.format_value(value) + ("," if number < len(values) - 1 else comma) + behind
+        if number or not joined:
+            gap = draw(st.sampled_from([[], [], [""], [f"# group {number}", ""]]))
+            text += "".join(line + newline for line in [*gap, *above]) + "  " + item
+        else:
+            above = []
+            text += item
+        comments[value] = (above, behind)
+        if behind or number < len(values) - 1:
+            text += newline
+    if text.endswith("\n") or draw(st.booleans()):
+        text += ("" if text.endswith("\n") else newline) + draw(st.sampled_from(["", f"  # end{newline}"]))
+    return f"{text}]{newline}b = 1 # last{newline}", comments
+
+
+def lines_of(text):
+    return text.replace("\r\n", "\n").replace("[", "[\n  ").replace("]\nb", "\n]\nb").split("\n")
+
+
+@settings(max_examples=300, deadline=None)
+@given(commented_arrays(), st.data())
+def test_items_of_an_array_keep_their_own_comments(array, data):
+    text, comments = array
+    items = st.sampled_from(sorted(comments, key=str)) | st.integers(20, 22)
+    wanted = data.draw(st.lists(items, min_size=1, unique=True))
+    result = edited(text, {"a": wanted})
+    assert read(result) == {"a": wanted, "b": 1}
+    assert edited(result, {"a": wanted}) == result
+    lines = lines_of(result)
+    for value in wanted:
+        if value in comments:
+            above, behind = comments[value]
+            item = f"  {_toml.format_value(value)}"
+            place = next(number for number, line in enumerate(lines) if line in (item + behind, f"{item},{behind}"))
+            first = place
+            while lines[first - 1].startswith("  # about"):
+                first -= 1
+            assert lines[first:place] == above
+    kept = [line.strip() for line in lines if line.strip().startswith(("# group", "# end"))]
+    assert kept == [line.strip() for line in lines_of(text) if line.strip().startswith(("# group", "# end"))]
+    assert [line for line in lines if line.startswith("b")] == ["b = 1 # last"]
+
+
 @settings(max_examples=50, deadline=None)
 @given(texts(), st.data())
 def test_setting_values_keeps_every_other_line(text, data):
