@@ -699,6 +699,25 @@ def with_removals(content: Data, absent: Sequence[str]) -> Data:
     return wanted
 
 
+def with_times(wanted: Any, present: Any) -> Any:
+    """Wanted data in which a string that reads as a date or time is one where the present data have one.
+
+    Ansible hands dates and times to a module as strings.
+    """
+    if isinstance(wanted, dict) and isinstance(present, dict):
+        return {key: with_times(value, present.get(key)) for key, value in wanted.items()}
+    if is_tables(wanted) and is_tables(present):
+        plan, _removed = match_tables(present, wanted)
+        return [table if index is None else with_times(table, present[index]) for index, table in plan]
+    if isinstance(wanted, list) and isinstance(present, list) and present:
+        # In an array that has changed, the items behind the last one are of its kind.
+        return [with_times(item, present[min(index, len(present) - 1)]) for index, item in enumerate(wanted)]
+    if isinstance(wanted, str) and isinstance(present, (date, time)):
+        read = parse_date_time(wanted)
+        return wanted if read is None else read
+    return wanted
+
+
 def _copy(data: Data) -> Data:
     return {key: _copy(value) if isinstance(value, dict) else value for key, value in data.items()}
 

@@ -40,6 +40,8 @@ options:
       - The order of locations becomes the listed one. A table that has to move for that is written anew,
         without keys that are not listed.
       - A table is no wanted value for an array of tables, which would be lost; the task fails.
+      - Ansible turns dates and times into strings. Where the file has a date or time, a string that reads as one is
+        one, and nothing is changed if both are the same moment. Anywhere else it is a string.
     type: dict
     default: {}
   absent:
@@ -156,7 +158,7 @@ def main() -> None:
         text = _toml.decode(before or b"")
         document = _toml.parse(text)
         module.hide(document.data)
-        after = _toml_edit.edit(document, wanted)
+        after = _toml_edit.edit(document, _toml_edit.with_times(wanted, document.data))
         # Nothing to say is no reason to create an empty file.
         return before if after == text else after.encode("utf-8")
 

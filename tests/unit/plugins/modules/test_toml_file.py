@@ -98,6 +98,58 @@ def test_a_key_in_both_options_is_an_error(run_module, tmp_path):
     assert "'a.b' is in absent and in content" in run_module(toml_file, args)["msg"]
 
 
+TIMES = """\
+day = 2026-01-01
+moment = 2026-01-01 01:00:00.5+01:00 # with a zone
+local = 2026-01-01T07:30:00
+time = 07:30:00
+text = "2026-01-01"
+days = [2026-01-01, 2026-01-02]
+nested = [[2026-01-01], ["2026-01-01"]]
+[[t]]
+name = "b"
+day = 2026-01-01
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "after"),
+    [
+        # As Ansible hands them over.
+        (
+            {
+                "day": "2026-01-01",
+                "moment": "2026-01-01T00:00:00.500000+00:00",
+                "local": "2026-01-01 07:30:00",
+                "time": "07:30:00",
+                "text": "2026-01-01",
+                "days": ["2026-01-01", "2026-01-02"],
+                "nested": [["2026-01-01"], ["2026-01-01"]],
+                "t": [{"name": "b", "day": "2026-01-01"}],
+            },
+            TIMES,
+        ),
+        ({"day": "2026-02-01"}, TIMES.replace("day = 2026-01", "day = 2026-02", 1)),
+        ({"moment": "2026-02-01T00:00:00+00:00"}, TIMES.replace("2026-01-01 01:00:00.5+01:00", "2026-02-01T00:00:00Z")),
+        ({"days": ["2026-01-02", "2026-01-03"]}, TIMES.replace("[2026-01-01, 2026-01-02]", "[2026-01-02, 2026-01-03]")),
+        ({"t": [{"name": "b", "day": "07:30:00"}]}, TIMES[:-11] + "07:30:00\n"),
+        (
+            {"day": "never", "days": ["never"]},
+            TIMES.replace("2026-01-01", '"never"', 1).replace("[2026-01-01, 2026-01-02]", '["never"]'),
+        ),
+        ({"text": "2026-02-01"}, TIMES.replace('"2026-01-01"', '"2026-02-01"', 1)),
+        ({"t": [{"name": "b", "new": "2026-01-01"}]}, TIMES + 'new = "2026-01-01"\n'),
+    ],
+)
+def test_dates_and_times(run_module, tmp_path, content, after):
+    path = tmp_path / "file"
+    path.write_text(TIMES)
+    args = {"path": str(path), "content": content}
+    assert run_module(toml_file, args)["changed"] == (after != TIMES)
+    assert path.read_text() == after
+    assert run_module(toml_file, args)["changed"] is False
+
+
 @pytest.mark.parametrize("more", [{"content": {"registry": {"insecure": True}}}, {"absent": ["registry.location"]}])
 def test_tables_of_an_array_are_not_lost(run_module, tmp_path, more):
     path = tmp_path / "registries.conf"
