@@ -80,8 +80,10 @@ def redact(value: Fact, key: str = "") -> Fact:
     if isinstance(value, str):
         return _redact.redact_string(value, key)
     if isinstance(value, dict):
-        return {name: redact(item, str(name)) for name, item in value.items()}
-    return [redact(item, key) for item in value] if isinstance(value, (list, tuple)) else value
+        return {name: redact(item, nearest) for name, item, nearest in _redact.nearest_keys(value, key)}
+    if isinstance(value, (list, tuple)):
+        return [redact(item, nearest) for item, nearest in zip(value, _redact.item_keys(value, key))]
+    return value
 
 
 # --- parsers ---

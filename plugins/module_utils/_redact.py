@@ -6,7 +6,8 @@
 """Find secrets in configuration data and in TOML text, and replace them.
 
 A string is a secret because of its key (C(token), C(SecretKey)), or a part of it is because of what it looks
-like: an assignment to a secret's name (C(DB_PASSWORD=...)), a known form of token, a password in a URL.
+like: an assignment to a secret's name (C(DB_PASSWORD=...)), an option or a header of such a name, a known form of
+token, a password in a URL.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Optional
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
@@ -22,25 +24,58 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _tom
 REDACTED = "VALUE_REDACTED"
 
 _SECRET_KEY = re.compile(
-    r"(?:token|password|passwd|passphrase|secret|secretkey|accesskey|accountkey|privatekey|apikey|credentials?|dsn)$",
+    r"(?:token|password|passwd|passphrase|secret|secretkey|accesskey|accountkey|privatekey|apikey|credentials?|dsn"
+    r"|dockerconfigjson)$",
     re.IGNORECASE,
 )
+_SECRET_WORD = re.compile(r"(?:^|[-_])(?:pass|pat)$", re.IGNORECASE)
 _SECRET_NAME = re.compile(
-    r"token|passw|passphrase|secret|credential|private|auth(?!or)|api.?key|access.?key|(?:^|[-_])(?:key|pass|pat|dsn)$",
+    r"token|passw|passphrase|secret|credential|private|auth(?!or)|api.?key|access.?key|(?:^|[-_])(?:key|pass|pat|dsn)$"
+    r"|[-_]pwd$|sshpass$",
     re.IGNORECASE,
 )
-# A word of a shell, of which parts can be in quotes.
-_WORD = r"(?:\"[^\"]*\"|'[^']*'|[^\s\"';&|])+"
-_ASSIGNMENT = re.compile(r"(?<![\w-])([A-Za-z_][\w-]*)=")
-_ASSIGNED = re.compile(_WORD)
+# Names of options that have their value in the next word, which would be any word after a name that is less clear.
+_SECRET_OPTION = re.compile(r"(?:^|[-_])(?:auth|pwd)$|[-_]key$", re.IGNORECASE)
+_SECRET_HEADER = re.compile(
+    r"(?:proxy-)?authorization|(?:set-)?cookie|(?:[A-Za-z]\w*-)+(?:token|key|secret|password|auth)", re.IGNORECASE
+)
+# Variables in capitals, and tables of variables.
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+_VARIABLES = re.compile(r"(?:env(?:ironment|vars?)?|variables)$", re.IGNORECASE)
+# What names a file says nothing about what is in there.
+_FILE_NAME = re.compile(r"(?:file|path|dir)$", re.IGNORECASE)
+_FILE = re.compile(r"[\"']?(?:~|\.\.?|\$\w+|\$\{\w+\})?/")
+# A word of a shell, of which parts can be in quotes; or the rest of a line, where a quotation mark does not end.
+_WORD = r"(?:\\(?:[\s\S]|\Z)|\"[^\"]*\"|'[^']*'|[^\s\"';&|\\])+"
+_ASSIGNMENT = re.compile(r"(?<![\w-])-{0,2}([A-Za-z_][\w-]*)=")
+_ASSIGNED = re.compile(rf"{_WORD}|\"[^\"\n]*|'[^'\n]*")
 # What follows an assignment that begins behind a quotation mark, up to the next one.
 _QUOTED = {'"': re.compile(r"(?:[^\"\\\n]|\\.)+(?=\")"), "'": re.compile(r"[^'\n]+(?=')")}
-_WHOLE_ASSIGNMENT = re.compile(r"([A-Za-z_][\w-]*)=(.+)", re.DOTALL)
+_WHOLE_ASSIGNMENT = re.compile(r"-{0,2}([A-Za-z_][\w-]*)=(.+)", re.DOTALL)
+# An option, and what is between it and its value: blanks, perhaps with the end of a line among them, or the comma of a
+# list of words.
+_OPTION = re.compile(
+    r"(?<![\w-])--?([A-Za-z][\w-]*)(?:(?:\\?[\"'][ \t]*(,)[\s#]*)|[\"']?(?:[ \t]|\\(?:\r\n|[\r\n])(?:[ \t]*[#;]+)?)+)"
+)
+_WHOLE_OPTION = re.compile(r"--?([A-Za-z][\w-]*)")
+# The word of a list without its quotation marks, which have backslashes if the list is in a string itself.
+_LISTED = re.compile(r"\\\"([^\"\\\r\n]+)|\"((?:[^\"\\\r\n]|\\.)+)|'([^'\r\n]+)")
+# A name with a colon: a header, a line of YAML, or with its quotation marks what JSON has.
+_FIELD = re.compile(
+    r"(?:(?<![^\n])([ \t]*(?:-[ \t]+)*))?(?<![\w/.-])([A-Za-z_][\w.-]*)(\\?[\"'])?[ \t]*[:=]([ \t]*)"
+    r"(?:(?:Bearer|Basic|Token)[ \t]+)?",
+    re.IGNORECASE,
+)
+_LINE = re.compile(r"[^\s][^\r\n]*")
+# Before a token is no letter and no digit, unless they belong to an escape. Two of the prefixes may begin other names.
+# https://docs.gitlab.com/security/tokens/#token-prefixes
 _LOOKS_SECRET = re.compile(
-    r"gl[a-z]{2,6}-[\w.-]{8,}|GR1348941[\w-]{8,}|AKIA[0-9A-Z]{16}"
+    r"(?=gl|GR1348941|AKIA)"
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))"
+    r"(?:gl(?:(?:pat|oas|dt|rtr?|rct|cbt|ptt|ft|wt|soat|ffct)-[\w.-]{8,}|(?:agent|imt)-[\w.-]{20,})"
+    r"|GR1348941[\w-]{8,}|AKIA[0-9A-Z]{16})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
-    rf"|(?<=--password[ =]){_WORD}|(?<=--token[ =]){_WORD}",
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)",
     re.DOTALL,
 )
 # A reference to an environment variable, or to a value by a template, tells nothing. Without braces, only capital
@@ -58,21 +93,40 @@ _COMMENTS = re.compile(r"#[^\n]*(?:\n[ \t]*#[^\n]*)*")
 Span = tuple[int, int]
 
 
+@lru_cache(maxsize=1000)
 def is_secret_key(key: str) -> bool:
     """Whether strings under a key of this name are secrets."""
-    return _SECRET_KEY.search(key.replace("_", "").replace("-", "")) is not None
+    return (
+        _SECRET_KEY.search(key.replace("_", "").replace("-", "")) is not None
+        or _SECRET_WORD.search(key) is not None
+        or (_VARIABLE.fullmatch(key) is not None and _SECRET_NAME.search(key) is not None)
+    )
+
+
+def hides_tables(key: str) -> bool:
+    """Whether all that is in a table under this key is secret. C(secret) has the names of Kubernetes' Secrets."""
+    return is_secret_key(key) and key.lower() != "secret"
 
 
 def secret_spans(text: str, key: str = "") -> list[Span]:
     """The parts of a string value, as (start, end), that are secret. C(key) is the nearest key above it."""
     if not text or _REFERENCE.match(text):
         return []
-    if is_secret_key(key):
+    if is_secret_key(key) and not _is_file(key, text):
         return [(0, len(text))]
     whole = _WHOLE_ASSIGNMENT.fullmatch(text)
-    if whole and ("\n" not in text or key.lower() == "environment") and _SECRET_NAME.search(whole.group(1)):
-        return [] if _REFERENCE.match(whole.group(2)) else [whole.span(2)]
-    return join_spans([*_assigned(text), *(match.span() for match in _LOOKS_SECRET.finditer(text))])
+    if whole and ("\n" not in text or key.lower() == "environment") and _SECRET_NAME.search(whole[1]):
+        if _REFERENCE.match(whole[2]):
+            return []
+        if not _is_file(whole[1], whole[2]):
+            return [whole.span(2)]
+    spans = [match.span() for match in _LOOKS_SECRET.finditer(text)]
+    # Most strings are none of these.
+    if "=" in text or ":" in text:
+        spans += [*_assigned(text), *_fields(text)]
+    if "-" in text:
+        spans += _options(text)
+    return join_spans(spans)
 
 
 def value_key(name: Any) -> str:
@@ -80,10 +134,34 @@ def value_key(name: Any) -> str:
     return "password" if isinstance(name, str) and _SECRET_NAME.search(name) else "value"
 
 
-def nearest_keys(table: dict[Any, Any]) -> Iterator[tuple[Any, Any, str]]:
+def nearest_key(key: str, above: str = "", name: Any = None) -> str:
+    """The key that a value counts as: its own one, or that of a secret.
+
+    above: The key of the table that it is in. All in that of a secret is secret, and keys of variables are their names.
+    name: The C(name) beside it.
+    """
+    if hides_tables(above):
+        return above
+    if key == "value":
+        return value_key(name)
+    if _is_variables(above) and _SECRET_NAME.search(key) and not _FILE_NAME.search(key):
+        return "password"
+    return key
+
+
+def nearest_keys(table: dict[Any, Any], above: str = "") -> Iterator[tuple[Any, Any, str]]:
     """The keys and values of a table, each with the key that tells whether the value is secret."""
     for key, value in table.items():
-        yield key, value, value_key(table.get("name")) if key == "value" else str(key)
+        yield key, value, nearest_key(str(key), above, table.get("name"))
+
+
+def item_keys(items: Iterable[Any], key: str) -> Iterator[str]:
+    """The key that each item of a list counts as: that of the list, but for the value of an option before it."""
+    nearest = key
+    for item in items:
+        yield nearest
+        option = _WHOLE_OPTION.fullmatch(item) if isinstance(item, str) else None
+        nearest = "password" if option and _is_secret_option(option[1]) else key
 
 
 def is_secret_number(value: Any, key: str) -> bool:
@@ -94,11 +172,12 @@ def is_secret_number(value: Any, key: str) -> bool:
 def secrets_in(data: Any, key: str = "") -> Iterator[str]:
     """All secret strings, parts of strings, and numbers (as strings) in nested data."""
     if isinstance(data, dict):
-        for _name, value, nearest in nearest_keys(data):
-            yield from secrets_in(value, nearest)
+        for name, value, nearest in nearest_keys(data, key):
+            # {secret} is a table in YAML.
+            yield from secrets_in(str(name) if value is None and hides_tables(key) else value, nearest)
     elif isinstance(data, (list, tuple)):
-        for value in data:
-            yield from secrets_in(value, key)
+        for value, nearest in zip(data, item_keys(data, key)):
+            yield from secrets_in(value, nearest)
     elif isinstance(data, str):
         for start, end in secret_spans(data, key):
             yield data[start:end]
@@ -109,9 +188,11 @@ def secrets_in(data: Any, key: str = "") -> Iterator[str]:
 def redact_data(data: Any, key: str = "") -> Any:
     """Nested data with VALUE_REDACTED in place of each secret."""
     if isinstance(data, dict):
-        return {name: redact_data(value, nearest) for name, value, nearest in nearest_keys(data)}
+        if data and hides_tables(key):
+            return REDACTED
+        return {name: redact_data(value, nearest) for name, value, nearest in nearest_keys(data, key)}
     if isinstance(data, (list, tuple)):
-        return [redact_data(value, key) for value in data]
+        return [redact_data(value, nearest) for value, nearest in zip(data, item_keys(data, key))]
     if isinstance(data, str):
         return redact_string(data, key)
     return REDACTED if is_secret_number(data, key) else data
@@ -171,48 +252,105 @@ def _redact_comment(text: str, digest_key: bytes) -> str:
     return redact_spans(text, join_spans([*_commented(text), *secret_spans(text)]), digest_key)
 
 
-# A value is looked at only if its key is that of a secret; so the next key is found even if it is in a value.
+@lru_cache(maxsize=1000)
+def _is_variables(key: str) -> bool:
+    return _VARIABLES.search(key) is not None
+
+
+def _is_file(name: str, value: str) -> bool:
+    return _FILE_NAME.search(name) is not None and _FILE.match(value) is not None
+
+
+def _is_secret_option(name: str) -> bool:
+    return is_secret_key(name) or _SECRET_OPTION.search(name) is not None
+
+
+# A value is looked at only if its key is that of a secret; so the next key is found even if it is in a value. A word in
+# a value ends where that ends, at the latest: it is not looked at again, which would take quadratic time.
 
 
 def _assigned(text: str) -> Iterator[Span]:
+    end = 0
     for name in _ASSIGNMENT.finditer(text):
-        if _SECRET_NAME.search(name[1]):
+        if name.end() >= end and _SECRET_NAME.search(name[1]):
             quoted = _QUOTED.get(text[name.start() - 1 : name.start()])
             value = (quoted and quoted.match(text, name.end())) or _ASSIGNED.match(text, name.end())
-            if value and not _REFERENCE.match(value[0]):
+            if value and not _REFERENCE.match(value[0]) and not _is_file(name[1], value[0]):
                 yield value.span()
+                end = value.end()
+
+
+def _options(text: str) -> Iterator[Span]:
+    for option in _OPTION.finditer(text):
+        if _is_secret_option(option[1]):
+            value = _LISTED.match(text, option.end()) if option[2] else _ASSIGNED.match(text, option.end())
+            if value and not _REFERENCE.match(value[value.lastindex or 0]):
+                yield value.span(value.lastindex or 0)
+
+
+def _fields(text: str) -> Iterator[Span]:
+    end = 0
+    for field in _FIELD.finditer(text):
+        value = _field_value(text, field) if field.end() >= end else None
+        if value and not _REFERENCE.match(value[value.lastindex or 0]):
+            yield value.span(value.lastindex or 0)
+            end = value.end()
+
+
+def _field_value(text: str, field: re.Match[str]) -> Optional[re.Match[str]]:
+    first_of_line, name, mark, blank = field.groups()
+    if mark:
+        return _LISTED.match(text, field.end()) if _is_secret_option(name) else None
+    # Without a blank it may be a volume, or an image and its tag.
+    if _SECRET_HEADER.fullmatch(name) and ":" in field[0] and (blank or name.isupper()):
+        quoted = _QUOTED.get(text[field.start(2) - 1 : field.start(2)])
+        return (quoted and quoted.match(text, field.end())) or (_LINE if blank else _ASSIGNED).match(text, field.end())
+    if first_of_line is not None and blank and "\n" in text and is_secret_key(name):
+        return _LISTED.match(text, field.end()) or _COMMENTED_VALUE.match(text, field.end())
+    return None
 
 
 def _commented(text: str) -> Iterator[Span]:
+    end = 0
     for key in _COMMENTED.finditer(text):
         if is_secret_key(key[1]) or _SECRET_NAME.search(key[1]):
+            if key.end() < end and text[key.end() : key.end() + 1] not in ("'", '"', "["):
+                continue
             value = _COMMENTED_VALUE.match(text, key.end())
-            if value and not _REFERENCE.match(value[0]):
+            if value and not _REFERENCE.match(value[0]) and not _is_file(key[1], value[0]):
                 yield value.span()
+                end = max(end, value.end())
 
 
 def _scalars(document: _toml.Document) -> Iterator[tuple[str, _toml.Value]]:
     """All strings and secret numbers in the order of the text, each with the nearest key above it."""
     for section in document.sections:
-        yield from _scalars_of(section.entries)
+        above = ""
+        for key in section.table.path:
+            above = nearest_key(key, above)
+        yield from _scalars_of(section.entries, above)
 
 
-def _scalars_of(entries: list[_toml.Entry]) -> Iterator[tuple[str, _toml.Value]]:
-    name = next((entry.node for entry in entries if entry.keys == ("name",)), None)
-    beside = value_key(name.data if isinstance(name, _toml.Value) else None)
+def _scalars_of(entries: list[_toml.Entry], above: str) -> Iterator[tuple[str, _toml.Value]]:
+    node = next((entry.node for entry in entries if entry.keys == ("name",)), None)
+    name = node.data if isinstance(node, _toml.Value) else None
     for entry in entries:
-        yield from _scalars_in(entry.node, beside if entry.keys == ("value",) else entry.keys[-1])
+        nearest = above
+        for key in entry.keys:
+            nearest = nearest_key(key, nearest, name if len(entry.keys) == 1 else None)
+        yield from _scalars_in(entry.node, nearest)
 
 
 def _scalars_in(node: Optional[_toml.Node], key: str) -> Iterator[tuple[str, _toml.Value]]:
     if isinstance(node, _toml.Value):
         if node.items is not None:
-            for item in node.items:
-                yield from _scalars_in(item, key)
+            keys = item_keys((item.data if isinstance(item, _toml.Value) else None for item in node.items), key)
+            for item, nearest in zip(node.items, keys):
+                yield from _scalars_in(item, nearest)
         elif isinstance(node.data, str) or is_secret_number(node.data, key):
             yield key, node
     elif isinstance(node, _toml.Table):
-        yield from _scalars_of(node.entries)
+        yield from _scalars_of(node.entries, key)
 
 
 def join_spans(spans: list[Span]) -> list[Span]:

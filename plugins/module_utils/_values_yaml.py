@@ -158,11 +158,15 @@ def _scalars(documents: list[Any]) -> list[tuple[str, Any]]:
             if id(node) not in found or _redact.is_secret_key(key):
                 found[id(node)] = key, node
         elif isinstance(node, yaml.SequenceNode):
-            nodes += [(key, item) for item in reversed(node.value)]
+            items = [item.value if isinstance(item, yaml.ScalarNode) else None for item in node.value]
+            nodes += [*zip(_redact.item_keys(items, key), node.value)][::-1]
         elif isinstance(node, yaml.MappingNode):
             names = {str(name.value): value.value for name, value in node.value}
-            beside = _redact.value_key(names.get("name"))
-            nodes += [(beside if key.value == "value" else str(key.value), value) for key, value in node.value[::-1]]
+            for name, value in node.value[::-1]:
+                nodes.append((_redact.nearest_key(str(name.value), key, names.get("name")), value))
+                # {secret} is a table in YAML.
+                if value.tag == "tag:yaml.org,2002:null" and _redact.hides_tables(key):
+                    nodes.append((key, name))
     return list(found.values())
 
 

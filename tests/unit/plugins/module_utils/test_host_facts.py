@@ -244,7 +244,13 @@ def test_redact_leaves_other_text():
         "token": "VALUE_REDACTED",
         "lines": {"token": 4},
     }
-    assert host_facts.redact(["glibc-2.36", "gitlab-runner", 1, None]) == ["glibc-2.36", "gitlab-runner", 1, None]
+    words = ["glibc-2.36", "gitlab-runner", "/srv/global-containers/storage", 1, None]
+    assert host_facts.redact({"a": words}) == {"a": words}
+
+
+def test_redact_tables_and_words_of_commands():
+    facts = {"token": {"a": "hunter2"}, "environment": {"DB_PASS": "hunter2"}, "command": ["x", "--api-key", "hunter2"]}
+    assert "hunter2" not in str(host_facts.redact(facts))
 
 
 def test_the_environment_of_a_unit_keeps_its_secrets(monkeypatch):

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _config_schema, _redact, _toml
+from hypothesis import given
+from hypothesis import strategies as st
 
 KEY = b"0123456789abcdef"
 
@@ -44,10 +47,159 @@ KEY = b"0123456789abcdef"
         ("pre_build_script", "OPTIONS=A_TOKEN=abc run", "OPTIONS=A_TOKEN=VALUE_REDACTED run"),
         ("anything", "see glpat-abcdefgh12 there", "see VALUE_REDACTED there"),
         ("anything", "-----BEGIN RSA PRIVATE KEY-----\nx", "VALUE_REDACTED"),
+        # A key in capitals is the name of a variable.
+        ("DB_PASS", "x", "VALUE_REDACTED"),
+        ("SSH_KEY", "x", "VALUE_REDACTED"),
+        ("gitlab_pat", "x", "VALUE_REDACTED"),
+        ("key", "x", "x"),
+        # The path of a file is no secret.
+        ("TOKEN_FILE", "/run/token", "/run/token"),
+        ("TOKEN_FILE", "hush", "VALUE_REDACTED"),
+        ("TOKEN_FILE", "/run/token of https://me:pw@host", "/run/token of https://VALUE_REDACTED@host"),
+        ("environment", "DB_PASSWORD_FILE=/run/x", "DB_PASSWORD_FILE=/run/x"),
+        (
+            "script",
+            "x --token-file=/run/token --token-file /run/token",
+            "x --token-file=/run/token --token-file /run/token",
+        ),
+        ("environment", "MYSQL_PWD=hush", "MYSQL_PWD=VALUE_REDACTED"),
+        ("environment", "SSHPASS=hush", "SSHPASS=VALUE_REDACTED"),
+        ("environment", "PWD=/builds", "PWD=/builds"),
+        ("environment", "BYPASS=1", "BYPASS=1"),
+        # Options and headers.
+        ("script", "login --token  hush x", "login --token  VALUE_REDACTED x"),
+        ("script", "login --token\thush x", "login --token\tVALUE_REDACTED x"),
+        ("script", "login --token \\\n  hush \\\n  x", "login --token \\\n  VALUE_REDACTED \\\n  x"),
+        ("script", "login -token hush x", "login -token VALUE_REDACTED x"),
+        ("script", "x --registration-token hush --name x", "x --registration-token VALUE_REDACTED --name x"),
+        ("script", "x --registration-token=hush --name x", "x --registration-token=VALUE_REDACTED --name x"),
+        ("script", "x --cache-s3-secret-key=hush", "x --cache-s3-secret-key=VALUE_REDACTED"),
+        ("script", "x --docker-password 'a b' y", "x --docker-password VALUE_REDACTED y"),
+        ("script", "x --api-key hu\\ sh y", "x --api-key VALUE_REDACTED y"),
+        ("script", "x '--token' 'hush' y", "x '--token' VALUE_REDACTED y"),
+        ("script", 'x "--token=a b" y', 'x "--token=VALUE_REDACTED" y'),
+        ("script", '"A=1 A_TOKEN=hush" B=2', '"A=1 A_TOKEN=VALUE_REDACTED" B=2'),
+        ("script", 'x --token "hush', "x --token VALUE_REDACTED"),
+        ("script", "x -Dpassword=hush y", "x -Dpassword=VALUE_REDACTED y"),
+        ("script", '["--token", "a b", "x"]', '["--token", "VALUE_REDACTED", "x"]'),
+        ("script", '["--token","$TOKEN"]', '["--token","$TOKEN"]'),
+        ("script", r"[\"--token\", \"a b\", \"x\"]", r"[\"--token\", \"VALUE_REDACTED\", \"x\"]"),
+        ("script", "curl -H 'PRIVATE-TOKEN: hush' url", "curl -H 'PRIVATE-TOKEN: VALUE_REDACTED' url"),
+        ("script", 'curl -H "JOB-TOKEN:hush" url', 'curl -H "JOB-TOKEN:VALUE_REDACTED" url'),
+        ("script", 'curl -H "JOB-TOKEN: $CI_JOB_TOKEN" url', 'curl -H "JOB-TOKEN: $CI_JOB_TOKEN" url'),
+        ("script", 'x "Authorization: Bearer hush" y', 'x "Authorization: Bearer VALUE_REDACTED" y'),
+        ("script", "authorization: Basic hush\nx", "authorization: Basic VALUE_REDACTED\nx"),
+        ("script", "x {'X-Api-Key': 'a b'} y", "x {'X-Api-Key': 'VALUE_REDACTED'} y"),
+        ("script", '{"auths": {"a": {"auth": "hush"}}}', '{"auths": {"a": {"auth": "VALUE_REDACTED"}}}'),
+        ("script", "cat <<EOF\n  password: a b\nEOF", "cat <<EOF\n  password: VALUE_REDACTED\nEOF"),
+        ("script", 'cat <<EOF\ntoken = "a b"\nEOF', 'cat <<EOF\ntoken = "VALUE_REDACTED"\nEOF'),
+        # What only looks like those.
+        ("volumes", "vault-token:/run/token:ro", "vault-token:/run/token:ro"),
+        ("volumes", "/srv/private-token:/token:ro", "/srv/private-token:/token:ro"),
+        ("image", "registry/secret-key:latest", "registry/secret-key:latest"),
+        ("msg", "runner 'my-token': runners.limit is wrong", "runner 'my-token': runners.limit is wrong"),
+        ("script", "login --password-stdin --name x", "login --password-stdin --name x"),
     ],
 )
 def test_strings(key, text, shown):
     assert _redact.redact_string(text, key) == shown
+
+
+# https://docs.gitlab.com/security/tokens/#token-prefixes
+PREFIXES = ["glpat", "gloas", "gldt", "glrt", "glrtr", "glrct", "glcbt", "glptt", "glft", "glimt", "glagent", "glwt"]
+PREFIXES += ["glsoat", "glffct"]
+TOKENS = st.tuples(st.sampled_from(PREFIXES), st.text("abcXYZ012_-", min_size=20, max_size=40)).map("-".join)
+
+
+@given(
+    TOKENS,
+    st.sampled_from(["", " ", '"', "'", "=", "/", ":", "@", "(", ",", "\n", "corp-", "\\n", "%3D", "\\u003d"]),
+    st.sampled_from(["", " ", '"', "'", "/", "@host", ":", ")", ",", "&a=b", "\n"]),
+)
+def test_tokens_are_found_wherever_they_are(token, before, after):
+    assert _redact.redact_string(f"x {before}{token}{after}") == f"x {before}VALUE_REDACTED{after}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "global-docker-01",
+        "/srv/global-build-cache:/gc",
+        "/mnt/gluster-containers:/x",
+        "glibc-2.36-builder",
+        "english-documentation",
+        "registry.example.com/globex-corp.builds/img",
+        "glacier-backup-store",
+        "opengldt-containers",
+        "glimt-runner-01",
+        "glagent-docker-01",
+        "gitlab-runner-1",
+        "TAKIA0123456789ABCDEF",
+    ],
+)
+def test_ordinary_words_stay(text):
+    assert _redact.redact_string(text, "name") == text
+
+
+@given(
+    st.lists(st.from_regex(r"(?:gl)?[a-z0-9]{1,9}", fullmatch=True), min_size=1, max_size=5), st.sampled_from("-./ _")
+)
+def test_any_words_stay(words, separator):
+    text = separator.join(words)
+    if not any(f"{prefix}-" in text for prefix in PREFIXES):
+        assert _redact.redact_string(text, "name") == text
+
+
+# Values that no quoting changes, and that stand out of the text around them.
+HUSH = st.text("hH7+/=.@-_", max_size=12).map("hush{}Zq".format)
+SECRET_NAMES = ["token", "private-token", "DB_PASS", "secret_key", "registration-token", "api-key", "CI_PAT", "passwd"]
+FORMS = [
+    "{name}={value}",
+    "x; export {name}={value}; y",
+    "x --{name}={value} y",
+    "x --{name} {value} y",
+    "x --{name}   {value} y",
+    "x --{name}\t'{value}' y",
+    "x --{name} \\\n  {value}\ny",
+    'x "--{name}={value} {value}" y',
+    'x ["--{name}", "{value} {value}"] y',
+    "x\n  {name}: {value} {value}\ny",
+    'x {{"{name}": "{value} {value}"}} y',
+]
+
+
+@given(HUSH, st.sampled_from(SECRET_NAMES), st.sampled_from(FORMS))
+def test_what_has_the_name_of_a_secret_is_never_shown(value, name, form):
+    text = form.format(name=name, value=value)
+    assert "hush" not in _redact.redact_string(text, "script")
+    assert "hush" not in _redact.redact_string(f"before\n{text}\nafter", "script")
+    for source in (text, "".join(f"# {line}\n" for line in text.splitlines()), f"a = {_toml.format_string(text)}\n"):
+        assert "hush" not in _redact.redact_text(source, KEY), source
+    data = {
+        name: value,
+        "x": {name: {"a": value, "b": [{"c": value}]}},
+        "environment": {name: value},
+        "list": [f"--{name}", value, text],
+        "env": [{"name": name, "value": value}],
+    }
+    assert "hush" not in json.dumps(_redact.redact_data(data))
+    assert value in _redact.secrets_in({name: {"a": value}})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "token=", "--token ", "--token=", "-", "a-", "token: ", "token:", "PRIVATE-TOKEN: ", "\\", "'", '"',
+        "--token '", "://a:", " ", "\n", "glrt-", '"--token", ', "token=\\\n", "--token \\\n", "-----BEGIN ", "$", "{{",
+        "#", "A", "token='", 'token: "', "\n- ", "token = a ", "A_TOKEN={{}}",
+    ],
+)  # fmt: skip
+def test_long_texts_take_no_longer_than_their_length(part):
+    """Quadratic time would be noticed here, for the test would not come to an end."""
+    text = part * (200_000 // len(part))
+    for source in (text, f"x {text}", f"# {text}"):
+        _redact.redact_string(source, "script")
+        _redact.redact_text(source, KEY)
 
 
 def test_every_secret_of_the_schema_is_known():
@@ -150,6 +302,29 @@ def test_comment(line, shown):
         found = _redact.redact_text(before + line + after, KEY)
         assert "hidden" not in found
         assert re.sub(r"VALUE_REDACTED [0-9a-f]{8}", "*", found) == before + shown + after
+
+
+def test_tables_and_lists_in_text():
+    text = """\
+args = ["--token", "hidden", "public", "-password", 12345678]
+token = { a = "hidden", b = [{ c = "hidden" }] }
+environment = { db_pass = "hidden", a = "public" }
+access_token.x.y = "hidden"
+[a.token]
+b = "hidden"
+[a.token.c]
+d = "hidden"
+[[volumes.secret]]
+name = "public"
+"""
+    shown = _redact.redact_text(text, KEY)
+    assert "hidden" not in shown and "12345678" not in shown and shown.count("public") == 3
+    data = _redact.redact_data(_toml.loads(text))
+    assert "hidden" not in str(data) and "12345678" not in str(data) and str(data).count("public") == 3
+    assert data["token"] == data["a"]["token"] == "VALUE_REDACTED"
+    assert list(_redact.secrets_in(_toml.loads(text))).count("hidden") == 7
+    # A slip of the pen in YAML makes a key of the secret.
+    assert list(_redact.secrets_in({"token": {"hidden": None}})) == ["hidden"]
 
 
 def test_numbers_in_text():
