@@ -25,7 +25,12 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._config_sch
     SCHEMA,
     VERSION,
 )
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import is_secret_key, redact_data
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import (
+    REDACTED,
+    is_secret_key,
+    redact_data,
+    redact_string,
+)
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._toml import Data, Equivalent, ExactKeys
 
 INDENT = "  "  # what GitLab Runner itself writes
@@ -49,9 +54,9 @@ _REQUIRED_BY_EXECUTOR: dict[str, tuple[str, ...]] = {
     "ssh": ("ssh.host",),
     "virtualbox": ("virtualbox.base_name",),
 }
-# Executors that start containers; without docker.image only jobs work that name their own image.
 # What GitLab Runner writes when the server exchanges a token.
 _OF_TOKEN = ("token", "token_obtained_at", "token_expires_at")
+# Executors that start containers; without docker.image only jobs work that name their own image.
 _DOCKER_EXECUTORS = ("docker", "docker-windows", "docker-autoscaler", "docker+machine")
 
 _ROOTLESS_HOST = re.compile(r"unix://(?:/var)?/run/user/\d+/")
@@ -59,6 +64,11 @@ _ROOTLESS_HOST = re.compile(r"unix://(?:/var)?/run/user/\d+/")
 _SOCKET = re.compile(r"(?:docker|podman)\.sock(?:$|[:/])|^(?:/var)?/run(?:/podman|/user(?:/\d+(?:/podman)?)?)?/*:|^/+:")
 _LABEL_KEY = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{2,64}")
 _LABEL_VALUE = re.compile(r"[a-zA-Z0-9._-]{1,256}")
+
+# What stands for a secret in what modules return: this collection's and Ansible's words for it, and asterisks in place
+# of a part. A script may have asterisks of its own.
+_STANDS_FOR_SECRET = re.compile(rf"{REDACTED}|VALUE_SPECIFIED_IN_NO_LOG_PARAMETER|(?<!\*)\*{{8}}(?!\*)")
+_STANDS_FOR_SECRET_IN_SCRIPT = re.compile(rf"{REDACTED}|VALUE_SPECIFIED_IN_NO_LOG_PARAMETER")
 
 _DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|[+-]?0")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
@@ -107,11 +117,11 @@ class Outcome:
 
     @property
     def runners(self) -> list[Data]:
-        """Name, id, url and executor of each runner."""
+        """Name, id, url and executor of each runner, without secrets."""
         return [
             {
                 "name": name_of(runner),
-                **{key: lookup(runner, key) for key in ("id", "url", "executor")},
+                **{key: redact_data(lookup(runner, key), key) for key in ("id", "url", "executor")},
             }
             for runner in runners_of(self.after)
         ]
@@ -292,9 +302,24 @@ class Checker:
         return Equivalent(converted, lambda old: nanoseconds(old) == length)
 
     def mistyped(self, value: Any, wanted: str, path: str, owner: str) -> Any:
-        shown = "" if is_secret_key(path.rpartition(".")[2]) else f": {_shown(value)}"
-        self.errors.append(f"{owner}{path} has to be {wanted}, but is {_kind_of(value)}{shown}")
+        self.errors.append(f"{owner}{path} has to be {wanted}, but is {_kind_of(value)}{_shown(value, path)}")
         return value
+
+    def redacted(self, value: Any, path: str, owner: str) -> None:
+        """Find what was read without its secrets, and would be written so."""
+        if isinstance(value, dict):
+            for key, item in value.items():
+                self.redacted(item, _join(path, str(key)), owner)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                self.redacted(item, path, owner)
+        elif isinstance(value, str):
+            found = (_STANDS_FOR_SECRET_IN_SCRIPT if path.endswith("_script") else _STANDS_FOR_SECRET).search(value)
+            if found:
+                self.errors.append(
+                    f"{owner}{path} holds {found[0]}, which stands for a secret in what modules return, and is no"
+                    " value. Give the value itself; a key that is not listed stays as it is in the file"
+                )
 
 
 _KINDS = {
@@ -351,9 +376,13 @@ def _kind_of(value: Any) -> str:
     return "a date or time"
 
 
-def _shown(value: Any) -> str:
-    text = str(redact_data(value))
-    return text if len(text) <= 40 else text[:37] + "..."
+def _shown(value: Any, path: str) -> str:
+    """The value at a path for a message, if it is no secret. What else is in a table or a list may be one."""
+    key = path.rpartition(".")[2].strip("\"'")
+    if isinstance(value, (dict, list)) or is_secret_key(key):
+        return ""
+    text = redact_string(str(value), key)
+    return f": {text}" if len(text) <= 40 else f": {text[:37]}..."
 
 
 def _exact(value: Any) -> Any:
@@ -424,7 +453,9 @@ def prepare(
     for key in ("name", "id", "state"):
         if lookup(defaults, key) is not None:
             raise ConfigError(f"runner_defaults has the key '{key}', which belongs to a single runner")
+    checker.redacted(settings, "", "settings: ")
     request.settings = checker.table(settings, SCHEMA, "", "settings: ")
+    checker.redacted(defaults, "runners", "runner_defaults: ")
     checked_defaults = checker.table(defaults, schema, "runners", "runner_defaults: ")
     names: set[str] = set()
     for number, runner in enumerate(runners, 1):
@@ -436,6 +467,7 @@ def prepare(
         if name in names:
             raise ConfigError(f"the runner '{name}' is listed twice")
         names.add(name)
+        checker.redacted(wanted, "runners", f"runner '{name}': ")
         if state not in ("present", "absent"):
             raise ConfigError(f"runner '{name}': state has to be present or absent, but is '{state}'")
         if state == "absent":
@@ -653,12 +685,25 @@ def inspect(data: Data) -> dict[str, list[str]]:
     checker = Checker(strict=True)
     globals_only = {key: value for key, value in data.items() if key.lower() != "runners"}
     checker.table(globals_only, SCHEMA, "", "")
+    checker.redacted(globals_only, "", "")
     if not isinstance(lookup(data, "runners") or [], list):
         checker.mistyped(lookup(data, "runners"), "a list of tables, [[runners]]", "runners", "")
     for number, runner in enumerate(runners_of(data), 1):
         owner = f"runner '{name_of(runner)}': " if name_of(runner) else f"runner {number}: "
         checker.table(runner, SCHEMA["runners"][0], "runners", owner)
+        checker.redacted(runner, "runners", owner)
     return {"unknown": checker.unknown, "deprecated": checker.deprecated, "invalid": checker.errors}
+
+
+def public_runners(data: Data) -> list[Data]:
+    """The runners of a file's data without secrets. A name stays as it is: a runner is found again by it."""
+    found = []
+    for runner in runners_of(data):
+        public = redact_data(runner)
+        if name_of(runner):
+            public[_toml.spelling(runner, "name", {}, True)] = name_of(runner)
+        found.append(json_data(public))
+    return found
 
 
 def drift(before: Data, after: Data) -> list[Data]:

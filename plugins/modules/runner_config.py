@@ -15,6 +15,8 @@ description:
     what GitLab Runner itself writes keep their bytes. Nothing is written when nothing has to change.
   - Everything that is listed is checked against the keys and types of GitLab Runner 19.4 before anything
     is changed. Values are converted where nothing can get lost by it, so that C("4") becomes C(4).
+  - Data that was read without its secrets is refused, so strings with C(VALUE_REDACTED), or with what Ansible writes
+    in place of a secret, which are eight asterisks or C(VALUE_SPECIFIED_IN_NO_LOG_PARAMETER).
   - One task is enough for any number of runners.
   - GitLab Runner writes to the same file, without a lock. The module compares the file once more just
     before it replaces it, and starts over if it has changed.
@@ -289,10 +291,9 @@ backup_file:
 import secrets
 from typing import Any, Optional
 
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config, _textfile
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config, _textfile, _toml
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_string, redact_text
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._secret_module import SecretModule
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._toml import TomlError
 
 
 def main() -> None:
@@ -329,7 +330,11 @@ def main() -> None:
     outcomes: list[_runner_config.Outcome] = []
 
     def compute(before: Optional[bytes]) -> Optional[bytes]:
-        outcome = _runner_config.apply(before, request)
+        try:
+            outcome = _runner_config.apply(before, request)
+        except _runner_config.ConfigError:
+            module.hide(_toml.loads(_toml.decode(before or b"")))
+            raise
         module.hide(outcome.before)
         outcomes[:] = [outcome]
         after = outcome.text.encode("utf-8")
@@ -355,7 +360,7 @@ def main() -> None:
             validate=params["validate"],
             default_mode=0o600,
         )
-    except (TomlError, _runner_config.ConfigError) as error:
+    except (_toml.TomlError, _runner_config.ConfigError) as error:
         module.fail_json(msg=f"{path}: {redact_string(str(error))}. Nothing was changed.")
     except _textfile.TextFileError as error:
         module.fail_json(msg=str(error))

@@ -104,7 +104,9 @@ settings:
   sample:
     concurrent: 4
 runners:
-  description: The runners with all their keys. A secret is the string C(VALUE_REDACTED).
+  description:
+    - The runners with all their keys. A secret is the string C(VALUE_REDACTED), which
+      M(rootless.gitlab_runner.runner_config) refuses to write. A C(name) is returned as it is.
   type: list
   elements: dict
   returned: success
@@ -200,17 +202,18 @@ def main() -> None:
     module.hide(before)
     for warning in request.warnings:
         module.warn(warning)
-    data = _runner_config.json_data(redact_data(before))
     oddities = _runner_config.inspect(before)
     result = {
         "changed": False,
         "path": path,
         "exists": content is not None,
-        "settings": {key: value for key, value in data.items() if key.lower() != "runners"},
-        "runners": _runner_config.runners_of(data),
-        "unknown_keys": oddities["unknown"],
-        "deprecated_keys": oddities["deprecated"],
-        "invalid_values": oddities["invalid"],
+        "settings": _runner_config.json_data(
+            redact_data({key: value for key, value in before.items() if key.lower() != "runners"})
+        ),
+        "runners": _runner_config.public_runners(before),
+        "unknown_keys": module.masked(oddities["unknown"]),
+        "deprecated_keys": module.masked(oddities["deprecated"]),
+        "invalid_values": module.masked(oddities["invalid"]),
         "drift": [],
     }
     try:

@@ -324,9 +324,9 @@ def run(module: SecretModule, result: dict[str, Any]) -> None:
     if params["state"] == "present":
         wanted = _dropin.normalize(sections or {}, kind)
         # What stands in a unit file is known better than by names: LoadCredential= has a path.
-        module.no_log_values = set()
+        module.hidden = set()
         module.hide(params)
-        module.no_log_values |= {secret for secret in _dropin.secrets(wanted) if len(secret) > 5}
+        module.hidden |= {secret for secret in _dropin.secrets(wanted) if len(secret) > 5}
         params["sections"] = {
             section: [{name: _dropin.redact_value(name, value, digest_key)} for name, value in assignments]
             for section, assignments in wanted.items()

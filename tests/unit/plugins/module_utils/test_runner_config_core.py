@@ -103,6 +103,16 @@ def test_a_mistyped_secret_is_not_shown():
     with pytest.raises(ConfigError) as error:
         prepared("token", ["hidden"])
     assert "runners.token has to be a string, but is a list" in str(error.value) and "hidden" not in str(error.value)
+    for path, value in (
+        ("environment", {"DB_PASS": "hidden"}),
+        ("environment", [{"A": "hidden"}]),
+        ("docker.image", ["hidden"]),
+        ("kubernetes.pod_annotations", {"vault.token": ["hidden"]}),
+        ("kubernetes.pod_annotations", {"vault.token": True}),
+    ):
+        with pytest.raises(ConfigError) as error:
+            prepared(path, value)
+        assert "hidden" not in str(error.value) and "True" not in str(error.value)
 
 
 @pytest.mark.parametrize("token", ["hidden\n", " hidden", "hid den", "hidden\x00", "hidden\u00a0", "\ufeffhidden"])
@@ -112,6 +122,51 @@ def test_a_token_with_whitespace_is_refused_and_not_shown(token):
     assert "hid" not in str(error.value)
     data = _toml.parse(f"[[runners]]\nname = 'a'\ntoken = {_toml.format_value(token)}\n").data
     assert _runner_config.inspect(data)["invalid"] == [str(error.value)]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (".sentry_dsn", "VALUE_REDACTED"),
+        ("name", "VALUE_REDACTED"),
+        ("token", "VALUE_REDACTED"),
+        ("docker.volumes", ["/cache", "/srv/VALUE_REDACTED:/x"]),
+        ("environment", ["DB_PASSWORD=VALUE_REDACTED"]),
+        ("pre_build_script", "export TOKEN=VALUE_REDACTED\nls"),
+        ("docker.services", [{"name": "x", "environment": ["A=VALUE_REDACTED"]}]),
+        ("docker.image", "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"),
+        ("docker.volumes", ["/srv/********-seed:/seed"]),
+        ("docker.image", "********"),
+        ("autoscaler.plugin_config", {"a": [{"b": "x********"}]}),
+    ],
+)
+def test_what_stands_for_a_secret_is_refused(path, value):
+    """Data that was read without its secrets must not be written."""
+    with pytest.raises(ConfigError) as error:
+        prepared(path, value)
+    if path.startswith("."):
+        assert str(error.value).startswith(f"settings: {path[1:]} holds VALUE_REDACTED, which")
+    else:
+        assert f": runners.{path}" in str(error.value) and "stands for a secret" in str(error.value)
+    with pytest.raises(ConfigError, match="runner_defaults: runners.docker.image holds"):
+        _runner_config.prepare({}, [RUNNER], {"docker": {"image": "x/VALUE_REDACTED"}})
+    with pytest.raises(ConfigError, match="runner 'a': runners.unknown holds"):
+        _runner_config.prepare({}, [{**RUNNER, "unknown": "VALUE_REDACTED"}], {}, unknown_keys="ignore")
+    data = {"runners": [{"name": "a", "docker": {"image": "VALUE_REDACTED"}}]}
+    assert "runner 'a': runners.docker.image holds" in _runner_config.inspect(data)["invalid"][0]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("pre_build_script", "# ******** build ********\nls"),
+        ("docker.allowed_images", ["registry.example.com/**/*"]),
+        ("environment", ["LINE=*********", "REDACTED=1", "A=*******"]),
+        ("machine.autoscaling", [{"Periods": ["* * * * * * *"]}]),
+    ],
+)
+def test_asterisks_that_stand_for_nothing_else_may_be(path, value):
+    assert _toml.same(prepared(path, value), value)
 
 
 def test_all_faults_at_once():

@@ -277,6 +277,35 @@ def test_no_secret_in_any_output(run_module, config, old, new, new_token, check_
         assert json.dumps(secret, ensure_ascii=False)[1:-1] not in shown
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"DB_PASS": "hunter2"},
+        {"SSH_KEY": "hunter2"},
+        {"registry_auth": "hunter2"},
+        {"A": "hunter2"},
+        [{"DB_PASS": "hunter2"}],
+        "DB_PASS=hunter2",
+        {"token": {"hunter2": None}},
+    ],
+)
+def test_no_secret_of_a_wrong_type_in_any_output(run_module, config, environment, monkeypatch):
+    shown = []
+    returned = runner_config.SecretModule._return_formatted
+
+    def watched(self, kwargs):
+        shown.append(kwargs)
+        returned(self, kwargs)
+        shown.append(self.params)
+
+    monkeypatch.setattr(runner_config.SecretModule, "_return_formatted", watched)
+    runner = {**NEW, "environment": environment, "ssh": {"password": {"x": "hunter2"}}}
+    result = run_module(runner_config, {"path": str(config), "runners": [runner]})
+    assert "runners.environment has to be a" in result["msg"] and "hunter2" not in str(result["msg"])
+    if environment != {"A": "hunter2"}:
+        assert "hunter2" not in str(result) + str(shown)
+
+
 def test_log_has_no_secret(run_module, config, monkeypatch):
     logged = []
     monkeypatch.setattr(
@@ -287,6 +316,7 @@ def test_log_has_no_secret(run_module, config, monkeypatch):
         "runners": [{**NEW, "environment": ['PASSWORD=it\'s a "quoted\\ secret"']}],
         "settings": {"sentry_dsn": "https://key@sentry.example.com/1"},
         "runner_defaults": {"ssh": {"password": "hunter2hunter2"}},
+        "validate": "true hunter2hunter2 %s",
     }
     run_module(runner_config, args)
     assert len(logged) == 1 and str(config) in logged[0]

@@ -55,6 +55,49 @@ def test_data_without_secrets(run_module, config):
     assert result["drift"] == []
 
 
+COMMON_WORDS = """\
+Colour = "postgres"
+concurrent = "postgres"
+
+[[runners]]
+  name = "postgres-gitlab-1 --token x"
+  url = "https://gitlab.example.com"
+  token = "gitlab"
+  environment = ["DB_PASSWORD=postgres", "ADMIN_PASSWORD=gitlab"]
+  [runners.docker]
+    image = "postgres:16"
+    volumes = ["/srv/postgres-seed:/seed:ro", "/srv/global-build-cache:/gc"]
+"""
+
+
+@pytest.mark.parametrize("wanted", [{}, {"name": "b", "environment": ["A_PASSWORD=postgres", "A_TOKEN=gitlab"]}])
+def test_secrets_that_are_common_words(run_module, config, wanted):
+    """They are hidden where they are secrets, and in messages; other data can be used to configure runners."""
+    config.write_text(COMMON_WORDS)
+    runners = [{"url": "u", "token": "t", "executor": "shell", **wanted}] if wanted else []
+    result = run_module(runner_config_info, {"path": str(config), "runners": runners})
+    (runner,) = result["runners"]
+    assert runner["name"] == "postgres-gitlab-1 --token x" and runner["url"] == "https://gitlab.example.com"
+    assert runner["token"] == "VALUE_REDACTED"
+    assert runner["environment"] == ["DB_PASSWORD=VALUE_REDACTED", "ADMIN_PASSWORD=VALUE_REDACTED"]
+    assert runner["docker"]["image"] == "postgres:16"
+    assert runner["docker"]["volumes"] == ["/srv/postgres-seed:/seed:ro", "/srv/global-build-cache:/gc"]
+    assert result["settings"] == {"Colour": "postgres", "concurrent": "postgres"}
+    assert [change["path"] for change in result["drift"]] == (["runners[b]"] if wanted else [])
+    assert result["invalid_values"] == ["concurrent has to be an integer, but is a string: ********"]
+    changed = run_module(runner_config, {"path": str(config), "settings": {"concurrent": 1}}, check_mode=True)
+    assert [runner["name"] for runner in changed["runners"]] == changed["unmanaged"]
+    assert changed["unmanaged"] == ["postgres-gitlab-1 --token x"]
+    assert "postgres" not in str(changed["diff"])
+    config.write_text(COMMON_WORDS.replace("//", "//me:hunter2@"))
+    for module in (runner_config, runner_config_info):
+        result = run_module(module, {"path": str(config)})
+        assert result["runners"][0]["url"] == "https://VALUE_REDACTED@gitlab.example.com"
+        assert "hunter2" not in str(result)
+    failed = run_module(runner_config, {"path": str(config), "runners": [{"name": "postgres"}]})
+    assert "'********' lacks url" in failed["msg"]
+
+
 def test_oddities(run_module, config):
     result = run_module(runner_config_info, {"path": str(config)})
     assert result["unknown_keys"] == [
