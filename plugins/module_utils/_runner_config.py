@@ -200,6 +200,7 @@ class Checker:
         self.errors: list[str] = []
         self.deprecated: list[str] = []
         self.warnings: list[str] = []
+        self.stand_ins = False
 
     def table(self, data: Data, schema: Data, path: str, owner: str) -> Data:
         """A table with the keys and types of the schema. C(owner) starts each message ("runner 'a': ")."""
@@ -316,10 +317,8 @@ class Checker:
         elif isinstance(value, str):
             found = (_STANDS_FOR_SECRET_IN_SCRIPT if path.endswith("_script") else _STANDS_FOR_SECRET).search(value)
             if found:
-                self.errors.append(
-                    f"{owner}{path} holds {found[0]}, which stands for a secret in what modules return, and is no"
-                    " value. Give the value itself; a key that is not listed stays as it is in the file"
-                )
+                self.errors.append(f"{owner}{path} holds {found[0]}, which stands for a secret and is no value")
+                self.stand_ins = True
 
 
 _KINDS = {
@@ -475,6 +474,8 @@ def prepare(
         else:
             checked = checker.table(wanted, schema, "runners", f"runner '{name}': ")
             request.runners.append(_deep_merge(checked_defaults, checked))
+    if checker.stand_ins:
+        checker.errors.append("give the values themselves; a key that is not listed stays as it is in the file")
     if checker.errors:
         raise ConfigError("; ".join(checker.errors))
     if checker.unknown and unknown_keys != "ignore":

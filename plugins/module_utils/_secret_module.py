@@ -21,7 +21,7 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.common.warnings import get_deprecation_messages, get_warning_messages
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import redact_data, secrets_in
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import REDACTED, redact_data, secrets_in
 
 # Shorter values would hide too much of the output; they are redacted where they stand, as all are.
 _MIN_LENGTH = 6
@@ -48,7 +48,7 @@ class SecretModule(AnsibleModule):
 
     def hide(self, data: Any) -> None:
         """Hide the secrets of more data, such as that of a file, from the texts of the result."""
-        self.hidden.update(secret for secret in secrets_in(data) if len(secret) >= _MIN_LENGTH)
+        self.hidden.update(secret for secret in secrets_in(data) if len(secret) >= _MIN_LENGTH and secret != REDACTED)
 
     def masked(self, texts: Any) -> Any:
         """A text, or nested data with texts, without what is hidden."""

@@ -148,6 +148,7 @@ def test_what_stands_for_a_secret_is_refused(path, value):
         assert str(error.value).startswith(f"settings: {path[1:]} holds VALUE_REDACTED, which")
     else:
         assert f": runners.{path}" in str(error.value) and "stands for a secret" in str(error.value)
+    assert str(error.value).count("give the values themselves") == 1
     with pytest.raises(ConfigError, match="runner_defaults: runners.docker.image holds"):
         _runner_config.prepare({}, [RUNNER], {"docker": {"image": "x/VALUE_REDACTED"}})
     with pytest.raises(ConfigError, match="runner 'a': runners.unknown holds"):

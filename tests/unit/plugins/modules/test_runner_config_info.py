@@ -98,6 +98,14 @@ def test_secrets_that_are_common_words(run_module, config, wanted):
     assert "'********' lacks url" in failed["msg"]
 
 
+def test_what_was_read_cannot_be_written(run_module, config):
+    runners = run_module(runner_config_info, {"path": str(config)})["runners"]
+    result = run_module(runner_config, {"path": str(config), "runners": runners, "unknown_keys": "ignore"})
+    assert "runner 'a': runners.token holds VALUE_REDACTED, which stands for a secret" in result["msg"]
+    assert "runner 'a': runners.environment holds VALUE_REDACTED, which stands for a secret" in result["msg"]
+    assert config.read_text() == CONFIG
+
+
 def test_oddities(run_module, config):
     result = run_module(runner_config_info, {"path": str(config)})
     assert result["unknown_keys"] == [
