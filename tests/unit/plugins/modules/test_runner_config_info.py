@@ -94,6 +94,10 @@ def test_secrets_that_are_common_words(run_module, config, wanted):
         result = run_module(module, {"path": str(config)})
         assert result["runners"][0]["url"] == "https://VALUE_REDACTED@gitlab.example.com"
         assert "hunter2" not in str(result)
+    change = {"name": "postgres-gitlab-1 --token x", "executor": "docker", "docker": {"image": ""}}
+    warned = run_module(runner_config, {"path": str(config), "runners": [change]}, check_mode=True)
+    assert "The runner '********-********-1 --token x' has no docker.image" in str(warned["warnings"])
+    assert warned["updated"] == ["postgres-gitlab-1 --token x"]
     failed = run_module(runner_config, {"path": str(config), "runners": [{"name": "postgres"}]})
     assert "'********' lacks url" in failed["msg"]
 
