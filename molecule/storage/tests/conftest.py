@@ -122,12 +122,13 @@ def newer(host, tmp_path_factory) -> Newer:
     (place / "keys").mkdir(0o700)
     gpg = build_repository.signing_key(str(place / "keys"), None)
     build_repository.write_suite(suite, build_repository.packages_index(pool.parent), pool.parent, gpg)
-    key = build_repository.output_of([*gpg, "--armor", "--export"])
+    (pool.parent / "key.asc").write_text(build_repository.output_of([*gpg, "--armor", "--export"]))
     subprocess.run(["gpgconf", "--homedir", place / "keys", "--kill", "all"], check=True)
     subprocess.run(
         ["sh", "-c", 'tar -C "$1" -c newer | podman exec -i "$2" tar -C /srv -x', "sh", place, name], check=True
     )
-    return Newer({"podman_repository_url": "file:///srv/newer/", "podman_repository_key": key}, version, higher)
+    url = "file:///srv/newer/"
+    return Newer({"podman_repository_url": url, "podman_repository_key": f"{url}key.asc"}, version, higher)
 
 
 # Test double, for the kernel of the test machine has them: where tmpfs has no extended attributes of users (before

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ci_host import IMAGE, USER
-from conftest import IMAGES, REGISTRY
+from conftest import HERE, IMAGES, REGISTRY
 
 JOB = "com.gitlab.gitlab-runner.job.id"
 # It would remove the volume of a test as soon as a play has told it to.
@@ -30,6 +30,7 @@ VARIED = {
     "podman_prune_above": 0,
     "podman_prune_keep_labels": ["keep"],
     "podman_prune_volumes": True,
+    "podman_prune_schedule": "daily",
 }
 UNVARIED = {
     "vary_roles": ["podman"],
@@ -61,18 +62,34 @@ def test_a_newer_podman_is_refused_without_its_key(play, host, newer, key, said)
     assert not host.file(SOURCE).exists and host.package("podman").version == newer.before
 
 
-def test_a_newer_podman_is_installed_and_another_storage_needs_consent(play, host, as_runner, registry, newer):
+def test_a_newer_podman_is_installed_and_another_storage_needs_consent(
+    play, host, as_runner, registry, newer, tmp_path
+):
+    # An inventory that says so decides for every task, whatever user the task names.
+    inventory = tmp_path / "hosts"
+    inventory.write_text(f"{host.backend.name} ansible_become_user=root\n")
     as_runner("podman volume create stays")
     before = store(as_runner)
     run = play(**VARIED, **newer.variables)
     assert host.package("podman").version == newer.after, run.text
     assert not run.ok and f"{before[0]} holds {before[1]} images, 0 containers and 1 volumes" in run.text, run.text
     assert store(as_runner) == before and not host.file(ELSEWHERE).exists
-    run = play(**VARIED, **newer.variables, **CONSENT)
+    run = play(str(HERE / "vary.yml"), "--inventory", str(inventory), **VARIED, **newer.variables, **CONSENT)
     assert run.ok, run.text
     assert store(as_runner) == (ELSEWHERE, 0)
-    again = play(**VARIED, **newer.variables)
+    # The run that was refused had not written it, unread.
+    assert as_runner("systemctl --user show --value -p NeedDaemonReload rootless-podman-prune.timer").strip() == "no"
+
+    # A server is out of reach, and the package lists are old.
+    dead, stamps = "/etc/apt/sources.list.d/dead.list", "/var/lib/apt/periodic/update-success-stamp /var/lib/apt/lists"
+    host.check_output("echo 'deb http://127.0.0.1:9/ none main' > %s && mv /srv/newer/key.asc /srv", dead)
+    host.run(f"touch -c -d '2 days ago' {stamps}")
+    try:
+        again = play(**VARIED, **newer.variables)
+    finally:
+        host.check_output("rm %s && mv /srv/key.asc /srv/newer", dead)
     assert (again.ok, again.changed) == (True, 0), again.text
+    assert "the host keeps the key of the package repository that it has" in again.text
 
 
 def test_limits_of_containers_conf_apply(as_runner, job_image):
@@ -136,6 +153,9 @@ def test_more_subordinate_ids_wait_for_the_running_job(play, host, as_runner, su
     as_runner(
         f"podman volume create owned; podman run --rm --volume owned:/v {IMAGE} sh -c 'echo x > /v/f; chown 1000 /v/f'"
     )
+    # As a unit that is not ours: systemd stops it with SIGTERM, at which the runner kills its jobs.
+    dropin = "/etc/systemd/system/gitlab-runner.service.d/rootless.conf"
+    host.check_output("cp -a %s /root && sed -i '/^KillSignal/d' %s && systemctl daemon-reload", dropin, dropin)
     # As after a run whose last step has failed: what Podman does was not verified.
     as_runner("rm ~/.local/state/rootless-gitlab-runner/verified")
     with ThreadPoolExecutor() as pool:
@@ -157,6 +177,8 @@ def test_more_subordinate_ids_wait_for_the_running_job(play, host, as_runner, su
     assert [sum(entry["size"] for entry in maps[side]) for side in ("uidmap", "gidmap")] == [2 * 65536 + 1] * 2
     assert as_runner(f"podman run --rm --volume owned:/v {IMAGE} stat -c %u /v/f").strip() == "1000"
     as_runner("timeout 60 sh -c 'until systemctl is-active --quiet gitlab-runner; do :; done'")
+    assert "KillSignal=15" in host.check_output("systemctl show gitlab-runner")
+    host.check_output("mv /root/rootless.conf %s && systemctl daemon-reload", dropin)
     for name, text in files.items():
         host.check_output("printf %s > %s", text, name)
     as_runner("podman volume rm owned && podman system migrate")

@@ -399,6 +399,13 @@ def test_the_reset_tells_asks_and_empties(play, host, as_runner, job_image):
     as_runner("systemctl --user start podman.service")
     units = ("podman.socket", "podman.service")
     began = [as_runner(f"systemctl --user show --value -p InvocationID {unit}") for unit in units]
+    # A mount in it, which root cannot remove either. Without the socket each job of the runner would fail.
+    host.check_output("mkdir %s/mount && mount -t tmpfs none %s/mount", root, root)
+    stopped = play(playbook, podman_reset_discard_everything=True, podman_prune=False)
+    host.check_output("umount %s/mount", root)
+    assert not stopped.ok and "busy" in stopped.text, stopped.text
+    states = as_runner("systemctl --user is-active podman.socket rootless-podman-prune.timer || true").split()
+    assert states == ["active", "inactive"] and host.service("gitlab-runner").is_running
     done = play(playbook, podman_reset_discard_everything=True)
     assert done.ok, done.text
     assert not host.file(root).exists

@@ -30,6 +30,16 @@ def release(name: str, version: str, codename: str) -> dict[str, str]:
     }
 
 
+def tasks_of(path: str) -> list[dict[str, Any]]:
+    """The tasks of a file, with those of its blocks."""
+
+    def flat(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        parts = [part for task in tasks for part in (task.get("block", []), task.get("always", []))]
+        return tasks + [task for part in parts for task in flat(part)]
+
+    return flat(yaml.safe_load((ROLES / path).read_text()))
+
+
 RELEASES = [
     (release("Debian", "11.11", "bullseye"), "slirp4netns", "iptables", False),
     (release("Debian", "12.11", "bookworm"), "slirp4netns", "iptables", True),
@@ -108,6 +118,13 @@ MIRROR = {"location": "m", "insecure": True}
         ({"podman_repository_url": "https://example.com"}, "podman_repository_url needs podman_repository_key"),
         ({"podman_images": ["registry.example.com:5000/a/b@sha256:" + "0" * 64]}, None),
         ({"podman_prune_age": "soon"}, '"soon" is not an age'),
+        # The argument specification takes these, and changes nothing of them.
+        ({"podman_unqualified_search_registries": "docker.io"}, "podman_unqualified_search_registries is not a list"),
+        ({"podman_delegate_controllers": "cpu,memory"}, "podman_delegate_controllers is not a list"),
+        ({"podman_images": None}, "podman_images is not a list"),
+        ({"podman_packages": "podman"}, "podman_packages is not a list"),
+        ({"podman_storage_conf": "{}"}, "podman_storage_conf is not a dictionary"),
+        ({"podman_unqualified_search_registries": None, "podman_storage_conf": None}, None),
         (
             {"podman_registries_conf": {"registry": [{"location": "a", "mirror": [MIRROR]}]}},
             "m would be",
@@ -205,12 +222,111 @@ def test_without_an_answer_of_podman_no_ids_are_missed(render):
 @pytest.mark.parametrize(("wait", "refuses", "retries"), [("0", True, 10), ("600", False, 300), (600, False, 300)])
 def test_the_wait_for_jobs_from_the_command_line_is_a_number(render, wait, refuses, retries):
     """With "-e podman_drain_wait=600" it is a string."""
-    tasks = yaml.safe_load((ROLES / "podman/tasks/drain.yml").read_text())
-    (conditions,) = [task["when"] for task in tasks if "ansible.builtin.fail" in task]
-    (expression,) = [task["retries"] for task in tasks if "retries" in task]
+    (refusal,) = [task for task in tasks_of("podman/tasks/drain.yml") if "Stop while jobs run" in task["name"]]
     variables = {"podman_drain_wait": wait, "__podman_running": {"stdout": "1"}}
-    assert all(render("podman", condition, **variables) for condition in conditions) is refuses
-    assert render("podman", expression.strip("{} "), **variables) == retries
+    assert all(render("podman", condition, **variables) for condition in refusal["when"]) is refuses
+    assert render("podman", "__podman_drain_retries", **variables) == retries
+
+
+@pytest.mark.parametrize(
+    ("state", "starts"),
+    [
+        ("active", True),
+        # As an earlier play leaves it that has queued a restart, which the stop has cancelled.
+        ("deactivating", True),
+        ("activating", True),
+        ("inactive", False),
+        ("failed", False),
+        (None, False),
+    ],
+)
+@pytest.mark.parametrize(
+    "path",
+    ["podman/tasks/storage.yml", "podman/tasks/ids.yml", "podman/tasks/reset.yml", "tmpfs_storage/tasks/main.yml"],
+)
+def test_a_runner_that_was_drained_starts_again(render, path, state, starts):
+    (task,) = [task for task in tasks_of(path) if task["name"].endswith("Start the runner again")]
+    runner = {"status": {"ActiveState": state}} if state else {"msg": "Could not find the requested service"}
+    variables = {"__podman_runner": runner, "__tmpfs_storage_moves": True}
+    assert all(render(path.partition("/")[0], condition, **variables) for condition in task["when"]) is starts
+
+
+@pytest.mark.parametrize(
+    ("variables", "driver", "failed"),
+    [
+        ({}, "overlay", False),
+        ({}, "vfs", True),
+        ({"podman_storage_conf": {"storage": {"driver": "vfs"}}}, "vfs", False),
+        ({"podman_storage_conf": {"storage": {"driver": "btrfs"}}}, "overlay", True),
+        ({"podman_storage_conf": {"storage": {"driver": None}}}, "vfs", False),
+    ],
+)
+def test_the_reset_wants_the_driver_that_is_configured(render, variables, driver, failed):
+    (task,) = [task for task in tasks_of("podman/tasks/reset.yml") if "Verify that" in task["name"]]
+    answer = {"rc": 0, "stdout": json.dumps({"store": {"imageStore": {"number": 0}, "graphDriverName": driver}})}
+    assert render("podman", task["failed_when"], __podman_reset_verified=answer, **variables) is failed
+
+
+@pytest.mark.parametrize("wanted", [True, False, "false"])
+def test_the_reset_starts_no_prune_that_is_switched_off(render, wanted):
+    (task,) = [task for task in tasks_of("podman/tasks/reset.yml") if "Start the socket again" in task["name"]]
+    units = render("podman", task["loop"].strip("{} "), podman_prune=wanted)
+    assert units == ["podman.socket"] + ["rootless-podman-prune.timer"] * (wanted is True)
+
+
+@pytest.mark.parametrize(
+    ("message", "check", "failed"),
+    [
+        # Fresh lists would know it, and a check does not fetch them.
+        ("No package matching 'uidmap' is available", True, False),
+        ("No package matching 'uidmap' is available", False, True),
+        (
+            "python3-apt must be installed to use check mode. If run normally this module can auto-install it.",
+            True,
+            False,
+        ),
+        ("Failed to lock apt for exclusive operation", True, True),
+    ],
+)
+@pytest.mark.parametrize("path", ["userns/tasks/main.yml", "podman/tasks/packages.yml", "podman/tasks/repository.yml"])
+def test_a_check_of_a_fresh_host_announces_packages(render, path, message, check, failed):
+    (task,) = [task for task in tasks_of(path) if "with fresh package lists" in task["name"]]
+    variables = {task["register"]: {"failed": True, "msg": message}, "ansible_check_mode": check}
+    role = path.partition("/")[0]
+    assert render(role, task["failed_when"], **variables) is failed
+    assert failed or render(role, task["changed_when"], **variables)
+
+
+@pytest.mark.parametrize(
+    ("errors", "failed"),
+    [
+        ([], False),
+        (["find: ‘/srv/a/b’: No such file or directory"], False),
+        (["find: ‘/srv/a’: No such file or directory", "find: ‘/srv/b’: Permission denied"], True),
+    ],
+)
+def test_files_that_a_job_removes_do_not_end_the_scan(render, errors, failed):
+    (task,) = [task for task in tasks_of("podman/tasks/scan.yml") if task.get("register") == "__podman_owners_found"]
+    answer = {"rc": 1 if errors else 0, "stderr_lines": errors}
+    assert render("podman", task["failed_when"], __podman_owners_found=answer) is failed
+
+
+@pytest.mark.parametrize(("path", "timeout"), [("verify", "60"), ("probe", "60"), ("probe", 60)])
+def test_the_time_for_docker_in_docker_from_the_command_line_is_a_number(render, path, timeout):
+    (task,) = [task for task in tasks_of(f"kubernetes/tasks/{path}.yml") if "retries" in task]
+    assert render("kubernetes", task["retries"].strip("{} "), kubernetes_verify_timeout=timeout) == 12
+
+
+@pytest.mark.parametrize(
+    ("role", "variables"),
+    [
+        ("tmpfs_storage", {"tmpfs_storage_mount_options": "nodev,nosuid"}),
+        ("userns", {"userns_sysctls": "kernel.keys.maxkeys=20000"}),
+    ],
+)
+def test_lists_and_dictionaries_are_such(render, role, variables):
+    (said,) = render(role, f"__{role}_problems", **variables)
+    assert re.match(rf"{next(iter(variables))} is not a (list|dictionary)\.", said)
 
 
 @pytest.mark.parametrize(
