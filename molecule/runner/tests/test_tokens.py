@@ -114,7 +114,17 @@ def test_runners_are_created_and_deleted_by_the_api_and_their_tokens_rotate(play
     assert "other tokens than the inventory for rotated, and they stay" in " ".join(again.output.split())
     assert len(gitlab.state.runners) == 2
 
-    play(runner_runners=[{"name": name, "state": "absent"} for name in names], **wanted)
+    # A refused deletion stops the play before it creates runners whose tokens nobody would get.
+    other, before = serve(), config()
+    gone = [{"name": name, "state": "absent"} for name in names]
+    gitlab.state.access_token = "glpat-of-others"
+    creations = {**wanted, "runner_create": {**wanted["runner_create"], "new": {}}}
+    refused = play(runner_runners=[*gone, created("new", other)], **creations, fails=True)
+    assert 'GitLab has not deleted the runner "made"' in " ".join(refused.output.split())
+    assert other.api("POST") == [] and config() == before
+    gitlab.state.access_token = ACCESS_TOKEN
+
+    play(runner_runners=gone, **wanted)
     assert gitlab.state.runners == []
     assert '"made"' not in config() and '"rotated"' not in config()
 
