@@ -50,6 +50,7 @@ EXAMPLES = r"""
         executor: docker
       runner_token_update: always
       runner_user: gitlab-runner
+      runner_working_directory: /var/lib/gitlab-runner
 """
 
 RETURN = r"""

@@ -36,7 +36,11 @@ VARIABLES = (
     "runner_runners_defaults",
     "runner_token_update",
     "runner_user",
+    "runner_working_directory",
 )
+
+# In the definition of the service these are more than characters of a path.
+_SPECIAL_TO_SYSTEMD = re.compile(r"""[\s"'\\$%]""")
 
 # The directory of config.toml is given to the runner user, so it must be nobody else's.
 _SHARED_DIRECTORY = re.compile(
@@ -69,6 +73,12 @@ def _problems(variables: Mapping[str, Any]) -> Iterator[str]:
             f"config.toml is given to {user}. Move the file into a directory of its own, such as /etc/gitlab-runner, "
             "and name it there."
         )
+    for name in ("runner_config_path", "runner_working_directory"):
+        if _SPECIAL_TO_SYSTEMD.search(str(variables[name])):
+            yield (
+                f"{name}: {variables[name]} has a space or another character that is special to systemd (quotes, \\, $, "
+                "%); name a path without."
+            )
     runners, create = variables["runner_runners"], variables["runner_create"]
     for index, runner in enumerate(runners):
         needs_token = variables["runner_token_update"] != "on_create" and _name(runner) not in create

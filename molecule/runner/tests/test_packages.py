@@ -208,6 +208,21 @@ def mirror(tmp_path_factory, serve):
     return hand_out
 
 
+def test_another_source_of_the_repository_makes_way_and_comes_back_where_ours_fails(play, host):
+    """apt would read none of the sources while two name different keys for one repository."""
+    other, ours, key = (f"/etc/apt/sources.list.d/{name}" for name in ("other.sources", "gitlab-runner.sources", "key"))
+    text = host.file(ours).content_string.replace("/etc/apt/keyrings/gitlab-runner.asc", f"{key}.asc")
+    host.check_output(f"cp /etc/apt/keyrings/gitlab-runner.asc {key}.asc && rm {ours} && printf %s > {other}", text)
+    play(runner_version="0.0.0-1", fails=True)
+    assert host.file(other).content_string == text and not host.file(ours).exists
+    host.check_output("apt-get update")
+    play()
+    assert "Signed-By" in host.file(ours).content_string
+    assert {line[:1] for line in host.file(other).content_string.splitlines()} == {"#"}
+    host.check_output("apt-get update")
+    host.check_output(f"rm {other} {key}.asc")
+
+
 def test_a_mirror_with_an_expired_key_stops_the_play_until_the_key_is_renewed(
     play, host, mirror, main_pid, show, versions, runs_unprivileged
 ):
@@ -222,10 +237,21 @@ def test_a_mirror_with_an_expired_key_stops_the_play_until_the_key_is_renewed(
 
 
 def test_removal_keeps_the_configuration_unless_told_otherwise_and_a_binary_takes_over(
-    play, host, submit, config, show, runs_unprivileged
+    play, host, job, submit, config, show, main_pid, restarted, runs_unprivileged
 ):
-    was = config()
-    play(runner_state="absent")
+    was, running = config(), job()
+    # As the package alone defines the service: its stop kills the jobs.
+    runtime = "/run/systemd/system/gitlab-runner.service.d"
+    unit = "[Service]\nKillSignal=SIGTERM\n"
+    host.check_output(f"mkdir -p {runtime} && printf %s >{runtime}/z.conf && systemctl daemon-reload", unit)
+    with ThreadPoolExecutor() as pool:
+        removal = pool.submit(play, runner_state="absent")
+        try:
+            until(lambda: show("ActiveState") == "deactivating")
+        finally:
+            ended = running.finish()
+        assert ended["status"] == "success", ended
+        assert removal.result().changed > 0
     for name in NAMES:
         assert not host.package(name).is_installed
     for path in ("/etc/systemd/system/gitlab-runner.service", DROPINS, "/etc/apt/sources.list.d/gitlab-runner.sources"):
@@ -233,6 +259,9 @@ def test_removal_keeps_the_configuration_unless_told_otherwise_and_a_binary_take
     assert config() == was
     assert play("--check", runner_package_hold=True).changed > 0
     assert not host.package("gitlab-runner").is_installed
+    # A check does not fetch the package lists, which have no strace here.
+    host.check_output("dpkg --purge strace")
+    assert play("--check", runner_launch="strace").changed == 1
 
     program = REPOSITORY / "v19.4.0/binaries/gitlab-runner-linux-amd64"
     sums = (REPOSITORY / "v19.4.0/release.sha256").read_text().split()
@@ -244,7 +273,14 @@ def test_removal_keeps_the_configuration_unless_told_otherwise_and_a_binary_take
     runs_unprivileged()
     assert "/usr/local/bin/gitlab-runner" in show("ExecStart")
     assert submit("echo ok")["status"] == "success"
-    assert play(**binary, runner_binary_checksum=f"sha256:{sums[0]}").changed == 0
+    binary["runner_binary_checksum"] = f"sha256:{sums[0]}"
+    assert play(**binary).changed == 0
+    for variables, path in (({"runner_version": OLD}, "/usr/bin/"), (binary, "/usr/local/bin/")):
+        before = main_pid()
+        play(**variables)
+        restarted(before)
+        runs_unprivileged()
+        assert f"path={path}gitlab-runner" in show("ExecStart")
 
     host.check_output("touch /etc/gitlab-runner/of-somebody")
     play(runner_state="absent", runner_remove_config=True)

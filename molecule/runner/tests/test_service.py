@@ -255,7 +255,9 @@ def test_a_service_of_root_that_a_stopped_play_has_left_is_replaced(
     play, host, job, show, main_pid, restarted, runs_unprivileged, reloaded
 ):
     restart = "systemctl daemon-reload && systemctl restart gitlab-runner"
-    host.check_output(f"mv {DROPINS} /srv/dropins && {restart}")
+    # What a runner of root makes is root's.
+    host.check_output(f"rm /etc/gitlab-runner/.runner_system_id && mv {DROPINS} /srv/dropins && {restart}")
+    until(lambda: host.file("/etc/gitlab-runner/.runner_system_id").exists)
     before = main_pid()
     assert show("User") == ""
     if reloaded:

@@ -63,13 +63,19 @@ def test_a_directory_that_others_share_is_not_taken_over(value, directory: str, 
         ({"__runner_getent": looked_up(None)}, "995", "990"),
         ({"__runner_getent": {"skipped": True}}, "995", "990"),
         ({"__userns_getent": looked_up(None), "__runner_getent": looked_up(None)}, "", USER),
-        ({"__userns_getent": {}}, "", USER),
     ],
 )  # fmt: skip
 def test_the_user_is_what_was_looked_up(value, variables, uid, group):
     """The facts of the play (none here, see render) may be those of another look-up."""
     assert (value("__runner_uid", **variables), value("__runner_group", **variables)) == (uid, group)
     assert value("__runner_service_sections.Service.Group", **variables) == group
+
+
+def test_a_user_that_nobody_has_looked_up_is_an_error(value):
+    """As with --start-at-task: the socket in config.toml would be that of nobody."""
+    for name in ("__runner_uid", "__runner_group", "__runner_wanted"):
+        with pytest.raises(AnsibleUndefinedVariable, match="start-at-task"):
+            value(name, __userns_getent={}, runner_runners=[{"name": "a", "executor": "docker"}])
 
 
 def test_the_environment_is_literal(value):

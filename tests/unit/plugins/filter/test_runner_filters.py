@@ -56,6 +56,7 @@ PLAYBOOK = """
       runner_runners_defaults: {url: "{{ url }}"}
       runner_token_update: always
       runner_user: gitlab-runner
+      runner_working_directory: /var/lib/gitlab-runner
   tasks:
     - ansible.builtin.copy:
         content: "{{ {'wanted': runners | rootless.gitlab_runner.runner_wanted('unix:///x', network_per_build='no'),

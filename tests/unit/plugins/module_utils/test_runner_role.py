@@ -29,6 +29,7 @@ VARIABLES: dict[str, Any] = {
     "runner_runners_defaults": {},
     "runner_token_update": "always",
     "runner_user": "gitlab-runner",
+    "runner_working_directory": "/var/lib/gitlab-runner",
 }
 
 
@@ -105,6 +106,10 @@ def test_a_runner_is_refused(runner, problem):
         ({"runner_drain_timeout": -1}, "runner_drain_timeout: -1 is not a time"),
         ({"runner_drain_timeout": "0"}, "runner_drain_timeout: 0 is not a time"),
         ({"runner_drain_timeout": "two hours"}, "runner_drain_timeout: two hours is not a time"),
+        ({"runner_config_path": "/srv/a b/config.toml"}, "runner_config_path: /srv/a b/config.toml has"),
+        ({"runner_config_path": "/srv/%h/config.toml"}, "runner_config_path: /srv/%h/config.toml has"),
+        ({"runner_working_directory": "/srv/a b"}, "runner_working_directory: /srv/a b has"),
+        ({"runner_working_directory": "/srv/a'b"}, "runner_working_directory: /srv/a'b has"),
         ({"runner_user": "root"}, 'runner_user: "root" cannot be the runner user'),
         ({"runner_user": "Runner"}, 'runner_user: "Runner" cannot be the runner user'),
     ],
