@@ -60,7 +60,9 @@ options:
   present:
     description:
       - The runners that C(config.toml) has, as RV(rootless.gitlab_runner.runner_config_info#module:runners).
-      - With O(ca_certificates), a runner that lists no volumes keeps those that it has there.
+      - With O(ca_certificates), a runner that lists no volumes keeps those that it has there. The filter fails if
+        they have to change and a secret is among them, which M(rootless.gitlab_runner.runner_config_info) does not
+        return.
     type: list
     elements: dict
     default: []
@@ -112,17 +114,20 @@ def runner_wanted(
     for name, table in (("defaults", defaults), ("ca_certificates", ca_certificates), ("created", created)):
         if not isinstance(table, dict):
             raise AnsibleFilterError(f"runner_wanted: {name} has to be a dictionary")
-    return wanted(
-        runners,
-        defaults,
-        socket=plain(socket),
-        network_per_build=boolean(network_per_build, strict=False),
-        ca_certificates=ca_certificates,
-        ca_file=plain(ca_file),
-        ca_volumes=plain(ca_volumes or []),
-        created=created,
-        present=present,
-    )
+    try:
+        return wanted(
+            runners,
+            defaults,
+            socket=plain(socket),
+            network_per_build=boolean(network_per_build, strict=False),
+            ca_certificates=ca_certificates,
+            ca_file=plain(ca_file),
+            ca_volumes=plain(ca_volumes or []),
+            created=created,
+            present=present,
+        )
+    except ValueError as error:
+        raise AnsibleFilterError(f"runner_wanted: {error}") from None
 
 
 class FilterModule:

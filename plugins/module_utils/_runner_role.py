@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._config_schema import CHOICES
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import REDACTED
 
 Runner = dict[str, Any]
 
@@ -76,8 +77,8 @@ def _problems(variables: Mapping[str, Any]) -> Iterator[str]:
     for name in ("runner_config_path", "runner_working_directory"):
         if _SPECIAL_TO_SYSTEMD.search(str(variables[name])):
             yield (
-                f"{name}: {variables[name]} has a space or another character that is special to systemd (quotes, \\, $, "
-                "%); name a path without."
+                f"{name}: {variables[name]} has a space or another character that is special to systemd (quotes, \\, "
+                "$, %); name a path without."
             )
     runners, create = variables["runner_runners"], variables["runner_create"]
     for index, runner in enumerate(runners):
@@ -195,7 +196,8 @@ def wanted(
     ca_certificates: The texts of the certificate authorities by name; None takes one back.
     ca_file, ca_volumes: The file that has them all, and the volumes by which jobs get them.
     created: What GitLab has said of runners that were made just now, by name; see created_fields().
-    present: The runners of config.toml. The volumes of one that lists none stay.
+    present: The runners of config.toml, without secrets. The volumes of one that lists none stay. Raises ValueError if
+      a secret is among those and they have to change: what is left of it must not be written.
     """
     trusted = any(text is not None for text in ca_certificates.values())
     volumes_of = {_name(runner): table(runner, "docker").get("volumes") for runner in reversed([*present])}
@@ -212,8 +214,15 @@ def wanted(
         if uses_docker and "network_mode" not in docker and NETWORK_FLAG not in flags:
             added["feature_flags"] = {NETWORK_FLAG: True if network_per_build else None}
         result = _merged({**added, **created.get(_name(runner), {})}, runner)
-        if uses_docker and ca_certificates:
-            in_file = volumes_of.get(_name(runner)) or ["/cache"]
+        in_file = volumes_of.get(_name(runner)) or ["/cache"]
+        if uses_docker and ca_certificates and not docker.get("volumes") and REDACTED in str(in_file):
+            there = [volume in in_file for volume in ca_volumes]
+            if not all(there) if trusted else any(there):
+                raise ValueError(
+                    f'the runner "{_name(runner)}" has a secret in docker.volumes of config.toml, so that these cannot '
+                    "be changed for the certificate authorities; list them in docker.volumes of the runner"
+                )
+        elif uses_docker and ca_certificates:
             volumes = docker.get("volumes") or [volume for volume in in_file if volume not in ca_volumes]
             if isinstance(volumes, list):
                 mounts = [volume for volume in ca_volumes if trusted and volume not in volumes]

@@ -125,6 +125,14 @@ def test_wrong_types_are_refused_without_their_values(call, message):
     assert "glrt-" not in str(refused.value)
 
 
+def test_volumes_without_their_secrets_are_refused():
+    present = [{"name": "a", "docker": {"volumes": ["VALUE_REDACTED"]}}]
+    with pytest.raises(AnsibleFilterError, match='runner_wanted: the runner "a" has a secret in docker.volumes'):
+        wanted(
+            [{"name": "a", "executor": "docker"}], "", ca_certificates={"c": "x"}, ca_volumes=["/c"], present=present
+        )
+
+
 def test_answers():
     result = {"item": {"name": "a", "id": 7}, "status": 201, "json": {"id": 7, "token": "glrt-new"}}
     assert answers([result]) == {"refused": [], "fields": {"a": {"id": 7, "token": "glrt-new"}}}

@@ -263,6 +263,31 @@ def test_certificate_authorities_are_mounted_and_taken_back(certificates, runner
     assert found.get("docker", {}).get("volumes", "-") == volumes
 
 
+HIDDEN = "/srv/VALUE_REDACTED:/x"
+
+
+@pytest.mark.parametrize(
+    ("certificates", "present", "changes"),
+    [
+        ({"c": PEM}, [HIDDEN], True),
+        ({"c": PEM}, [CA_VOLUMES[0], HIDDEN], True),
+        ({"c": PEM}, [*CA_VOLUMES, HIDDEN], False),
+        ({"c": None}, [CA_VOLUMES[0], HIDDEN], True),
+        ({"c": None}, [HIDDEN], False),
+        ({}, [HIDDEN], False),
+    ],
+)
+def test_volumes_without_their_secrets_are_not_written(certificates, present, changes):
+    options = {"ca_certificates": certificates, "present": [{"name": "a", "docker": {"volumes": present}}]}
+    if changes:
+        with pytest.raises(ValueError, match='the runner "a" has a secret in docker.volumes'):
+            wanted(DOCKER, **options)
+    else:
+        assert "VALUE_REDACTED" not in str(wanted(DOCKER, **options))
+    [listed] = wanted({**DOCKER, "docker": {"volumes": ["/own"]}}, **options)
+    assert listed["docker"]["volumes"][0] == "/own"
+
+
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.text(max_size=3), max_size=2)
 TABLES = st.recursive(VALUES, lambda inner: st.dictionaries(st.sampled_from("abcd"), inner), max_leaves=8)
 DICTIONARIES = st.dictionaries(st.sampled_from("abcd"), TABLES)
