@@ -189,9 +189,9 @@ def _without_data(item: Object, digest_key: bytes) -> Object:
 
 def _redacted(item: Any, digest_key: bytes, key: str = "") -> Any:
     if isinstance(item, dict):
-        return {name: _redacted(value, digest_key, nearest) for name, value, nearest in _redact.nearest_keys(item)}
+        return {name: _redacted(value, digest_key, nearest) for name, value, nearest in _redact.nearest_keys(item, key)}
     if isinstance(item, list):
-        return [_redacted(value, digest_key, key) for value in item]
+        return [_redacted(value, digest_key, nearest) for value, nearest in zip(item, _redact.item_keys(item, key))]
     if _redact.is_secret_number(item, key):
         item = str(item)
     if not isinstance(item, str) or item.startswith(_redact.REDACTED):
@@ -240,11 +240,11 @@ if yaml is not None:
 def secrets_in_values(values: Any, key: str = "") -> Iterator[str]:
     """The secrets in values, as strings, but not the names of Secrets, which C(secret: ...) usually are."""
     if isinstance(values, dict):
-        for _name, value, nearest in _redact.nearest_keys(values):
+        for _name, value, nearest in _redact.nearest_keys(values, key):
             yield from secrets_in_values(value, nearest)
     elif isinstance(values, list):
-        for value in values:
-            yield from secrets_in_values(value, key)
+        for value, nearest in zip(values, _redact.item_keys(values, key)):
+            yield from secrets_in_values(value, nearest)
     elif not key.lower().endswith("secret"):
         yield from _redact.secrets_in(values, key)
 

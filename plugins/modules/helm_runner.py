@@ -399,9 +399,7 @@ class Task:
             )
         self.deployed = status == "deployed"
         self.values = self.cluster.helm_json("get", "values", release, "--all") or {}
-        self.module.no_log_values.update(
-            secret for secret in _helm_release.secrets_in_values(self.values) if len(secret) >= 8
-        )
+        self.module.hidden.update(secret for secret in _helm_release.secrets_in_values(self.values) if len(secret) >= 8)
         wanted = self.params["values_path"]
         found = list(_values_yaml.find_configs(self.values))
         if wanted is not None:

@@ -131,7 +131,7 @@ def main() -> None:
         except UnicodeDecodeError as error:
             line = before.count(b"\n", 0, error.start) + 1
             raise _values_yaml.ValuesYamlError("not UTF-8", line) from None
-        module.no_log_values.update(secret for secret in _values_yaml.secrets(text) if len(secret) >= 8)
+        module.hidden.update(secret for secret in _values_yaml.secrets(text) if len(secret) >= 8)
         edited.append(_values_yaml.set_values(text, module.params["config"], module.params["values_path"]))
         return edited[-1].text.encode("utf-8")
 

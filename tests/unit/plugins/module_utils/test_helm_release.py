@@ -167,12 +167,13 @@ def test_shown_objects_have_no_secrets() -> None:
         {"kind": "Deployment", "env": [{"name": "API_TOKEN", "value": "secret-4"}, {"name": "CI", "value": "plain"}]},
         {"kind": "Deployment", "env": [{"name": "DOCKER_AUTH_CONFIG", "value": "secret-5"}], "password": 12345678},
         {"kind": "ConfigMap", "data": {"password": "secret-6\nsecret-7", "file": "x\nenv = ['A_TOKEN=secret-8']"}},
+        {"kind": "Deployment", "args": ["--token", "secret-9"], "env": {"db_pass": "secret-10"}},
         None,
     ]
     text = show_objects(objects, b"key")
     assert "secret-" not in text and "c2VjcmV0" not in text
     assert "12345678" not in text
-    assert text.count("VALUE_REDACTED") == 9
+    assert text.count("VALUE_REDACTED") == 11
     assert "plain" in text and "[[runners]]" in text
     assert text == show_objects(objects, b"key")
     assert text != show_objects(objects, b"another key")
