@@ -152,6 +152,15 @@ def without_null(value: Any) -> Any:
     return value
 
 
+@pytest.mark.parametrize(("user", "refused"), [("root", False), (None, False), ("deploy", True)])
+def test_the_inventory_makes_nobody_but_root_of_all_tasks(render, user, refused):
+    host = {"inventory_hostname": "ci1", "hostvars": {"ci1": {"ansible_become_user": user}}}
+    problems = render("podman", "__podman_problems", TRIXIE, **host)
+    assert len(problems) == refused and all("ansible_become_user is deploy" in text for text in problems)
+    for role in ("podman", "runner", "tmpfs_storage"):
+        assert render(role, "ansible_become_user", TRIXIE, **host) is None
+
+
 def test_mirrors_and_insecure_registries_become_tables(render):
     found = render(
         "podman",
