@@ -61,6 +61,10 @@ def test_docker_is_left_alone(host):
     if kind(host) == "root":
         assert host.service("docker.socket").is_enabled and host.service("docker").is_running
         assert "docker" in host.user(USER).groups
+    else:
+        # There was none.
+        assert host.run("systemctl cat docker.socket docker.service").rc != 0
+        assert host.run("getent group docker").rc != 0
 
 
 def test_the_procedures_drop_in_is_overridden_not_removed(host):

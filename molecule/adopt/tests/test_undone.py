@@ -58,7 +58,7 @@ def test_undo_brings_the_service_back(host, undone):
         assert (user, "strace" in command) == (f"User={USER}", True)
     assert not host.file(BACKUP).exists
     assert host.run("ls /etc/systemd/system/gitlab-runner.service.d/rootless*").rc != 0
-    assert host.file("/etc/apt/sources.list.d/runner_gitlab-runner.list").exists
+    assert host.file("/etc/apt/sources.list.d/runner_gitlab-runner.list").content_string.startswith("deb [signed-by=")
     assert not host.file("/etc/apt/sources.list.d/gitlab-runner.sources").exists
     above = "/etc /etc/apt /etc/apt/sources.list.d /etc/systemd /etc/systemd/system"
     assert set(host.check_output(f"stat --format '%U %a' {above}").splitlines()) == {"root 755"}
