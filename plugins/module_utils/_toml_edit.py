@@ -11,6 +11,7 @@ everything else keeps its bytes: it is never written anew.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time
@@ -730,7 +731,7 @@ def _identity(value: Any) -> Any:
         return list, tuple(map(_identity, value))
     if isinstance(value, str):
         return str, str(value)
-    return type(value), "nan" if value != value else value
+    return type(value), "nan" if isinstance(value, float) and math.isnan(value) else value
 
 
 def _quotes_of(items: Sequence[Any]) -> str:

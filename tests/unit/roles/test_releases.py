@@ -310,8 +310,8 @@ def test_a_check_of_a_fresh_host_announces_packages(render, path, message, check
     ("errors", "failed"),
     [
         ([], False),
-        (["find: ‘/srv/a/b’: No such file or directory"], False),
-        (["find: ‘/srv/a’: No such file or directory", "find: ‘/srv/b’: Permission denied"], True),
+        (["find: '/srv/a/b': No such file or directory"], False),
+        (["find: '/srv/a': No such file or directory", "find: '/srv/b': Permission denied"], True),
     ],
 )
 def test_files_that_a_job_removes_do_not_end_the_scan(render, errors, failed):
