@@ -35,10 +35,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Optional
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _redact, _subid, _toml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import version
 
 # Seconds until a command counts as hanging, and until a search of the store or of the journal is given up.
 TIMEOUT = 8.0
 SEARCH_TIME = 1.5
+# A Podman that hangs is an error of the host, one that a busy host keeps waiting is none.
+PODMAN_INFO_TIMEOUT = 30.0
 
 SYSCTLS = (
     "fs.inotify.max_user_instances",
@@ -57,6 +60,7 @@ COMMANDS = (
     "podman", "slirp4netns",
 )  # fmt: skip
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_STORAGE_CONF = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
 HELPER_DIRS = ("/usr/libexec/podman", "/usr/lib/podman", "/usr/local/libexec/podman", "/usr/local/lib/podman")
 
 # The keys of config.toml that checks look at. Everything else stays on the host: it may be secret.
@@ -73,6 +77,10 @@ Fact = Any
 
 class HostError(Exception):
     """A fact could not be gathered; the text says why."""
+
+
+class Hangs(HostError):
+    """A command took too long."""
 
 
 def redact(value: Fact, key: str = "") -> Fact:
@@ -390,7 +398,7 @@ def execute(command: Iterable[str], timeout: float = TIMEOUT, **options: Any) ->
             **options,
         )
     except subprocess.TimeoutExpired:
-        raise HostError(f"{' '.join(command[:3])} took more than {timeout:g} seconds") from None
+        raise Hangs(f"{' '.join(command[:3])} took more than {timeout:g} seconds") from None
     except OSError as error:
         raise HostError(f"{command[0]} cannot be run: {error.strerror}") from error
 
@@ -836,13 +844,18 @@ class Gatherer:
         """The file that rootless Podman reads: one only, the user's before the system's."""
         home = self._account().home
         own = f"{home}/.config/containers/storage.conf"
-        for path in (own, "/etc/containers/storage.conf", "/usr/share/containers/storage.conf"):
-            if os.path.exists(path):
-                fact = toml_file(path)
-                break
-        else:
-            fact = toml_file(own)
-        return {**fact, "own": own}
+        path = next((path for path in (own, *SYSTEM_STORAGE_CONF) if os.path.exists(path)), own)
+        return {**toml_file(path), "own": own}
+
+    def _system_store(self) -> Optional[str]:
+        """Where the system's storage.conf has users' stores, which counts beside a file of the user up to Podman 5."""
+        system = next((path for path in SYSTEM_STORAGE_CONF if os.path.exists(path)), None)
+        table = toml_file(system).get("parsed", {}).get("storage") if system else None
+        place = table.get("rootless_storage_path") if isinstance(table, dict) else None
+        if not isinstance(place, str):
+            return None
+        program = which("podman")
+        return place if not program or version(self._podman_version(program) or "") < (6,) else None
 
     def containers_conf(self) -> Fact:
         """The merged settings, with the user's file that a remedy would edit."""
@@ -899,11 +912,12 @@ class Gatherer:
                 raise HostError(f"{conf['path']}: storage.{key} is no string")
         graph_root = f"{account.home}/.local/share/containers/storage"
         run_root = f"{account.runtime_dir}/containers"
-        system = not conf["path"].startswith(account.home)
-        if system:
+        if conf["path"] != conf["own"]:
             graph_root = table.get("rootless_storage_path") or graph_root
         else:
-            graph_root = table.get("graphroot") or table.get("rootless_storage_path") or graph_root
+            graph_root = (
+                table.get("graphroot") or table.get("rootless_storage_path") or self._system_store() or graph_root
+            )
             run_root = table.get("runroot") or run_root
         variables = {
             "HOME": account.home,
@@ -1003,7 +1017,7 @@ class Gatherer:
             return {**fact, "info": asleep, "containers": asleep, "networks": asleep, "stderr": asleep}
         before = self._pause_process()
         try:
-            info = account.run(path, "info", "--format", "json")
+            info = self._ask_podman(path)
             fact["stderr"] = _lines(info.stderr)
             fact["info"] = guarded(_podman_info, info)
             fact["containers"] = guarded(self._containers, path)
@@ -1016,6 +1030,13 @@ class Gatherer:
             if before is None:
                 self._end_pause_process()
         return fact
+
+    def _ask_podman(self, path: str) -> subprocess.CompletedProcess[str]:
+        try:
+            return self._account().run(path, "info", "--format", "json", timeout=PODMAN_INFO_TIMEOUT)
+        except Hangs:
+            # In the form of what it says when it fails: it does no job either.
+            raise HostError(f"podman info: no answer within {PODMAN_INFO_TIMEOUT:g} seconds") from None
 
     def _podman_version(self, path: str) -> Optional[str]:
         found = re.search(r"version (\S+)", execute([path, "--version"]).stdout)

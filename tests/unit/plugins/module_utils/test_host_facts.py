@@ -284,6 +284,23 @@ def test_a_command_that_hangs_is_given_up():
         host_facts.execute(["sleep", "5"], timeout=0.1)
 
 
+def test_a_podman_that_hangs_is_one_that_fails(gatherer, monkeypatch, tmp_path):
+    """The checks tell by the first words of the reason."""
+    (tmp_path / ".local/share/containers/storage/libpod").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "podman").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setattr(host_facts, "which", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(host_facts, "PODMAN_INFO_TIMEOUT", 0.1)
+    monkeypatch.setattr(gatherer, "_podman_version", lambda path: "5.4.2")
+    fact = gatherer.podman(gatherer.store())
+    reason = {"error": "podman info: no answer within 0.1 seconds"}
+    assert [fact[key] for key in ("info", "containers", "networks", "stderr")] == [reason] * 4
+    facts = {"podman": fact, "store": gatherer.store()}
+    monkeypatch.setattr(host_facts, "status", lambda path: {"path": path, "uid": os.geteuid()})
+    assert "fails" in gatherer.socket(facts)["ping"]["error"]
+
+
 def test_a_command_that_does_not_exist():
     with pytest.raises(host_facts.HostError, match="cannot be run"):
         host_facts.execute(["/does/not/exist"])
@@ -371,6 +388,39 @@ def test_where_the_store_is(gatherer, tmp_path, conf, expected):
     store = gatherer.store()
     assert store["graph_root"] == expected.format(home=tmp_path, uid=os.geteuid())
     assert store["exists"] is False
+
+
+@pytest.mark.parametrize(
+    ("own", "system", "shared", "version", "expected"),
+    [
+        ('driver = "overlay"', 'rootless_storage_path = "/srv/$USER"', None, "4.3.1", "/srv/{user}"),
+        ('driver = "overlay"', None, 'rootless_storage_path = "/srv/x"', "5.4.2", "/srv/x"),
+        # One file only is read, also here.
+        ('driver = "overlay"', "", 'rootless_storage_path = "/srv/x"', "5.4.2", None),
+        ('graphroot = "/srv/own"', 'rootless_storage_path = "/srv/x"', None, "5.4.2", "/srv/own"),
+        ('rootless_storage_path = "/srv/own"', 'rootless_storage_path = "/srv/x"', None, "5.4.2", "/srv/own"),
+        ("", 'graphroot = "/srv/x"', None, "5.4.2", None),
+        ("", 'rootless_storage_path = "/srv/x"', None, "6.0.0", None),
+        (None, 'rootless_storage_path = "/srv/x"', None, "6.0.0", "/srv/x"),
+    ],
+)
+def test_the_system_says_where_the_store_is_when_the_user_does_not(
+    gatherer, monkeypatch, tmp_path, own, system, shared, version, expected
+):
+    files = {
+        tmp_path / ".config/containers/storage.conf": own,
+        tmp_path / "etc/storage.conf": system,
+        tmp_path / "usr/storage.conf": shared,
+    }
+    monkeypatch.setattr(host_facts, "SYSTEM_STORAGE_CONF", tuple(map(str, list(files)[1:])))
+    monkeypatch.setattr(host_facts, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(gatherer, "_podman_version", lambda path: version)
+    for path, text in files.items():
+        if text is not None:
+            path.parent.mkdir(parents=True)
+            path.write_text(f"[storage]\n{text}\n")
+    default = f"{tmp_path}/.local/share/containers/storage"
+    assert gatherer.store()["graph_root"] == (expected or default).format(user=ME)
 
 
 def test_the_environment_of_containers_stays_on_the_host(gatherer, tmp_path):
