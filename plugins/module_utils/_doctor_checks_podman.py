@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 import shlex
 from typing import Any, Optional
@@ -15,20 +16,26 @@ from typing import Any, Optional
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import (
     ERROR,
     INFO,
+    RESTART_LOSS,
     WARNING,
     Finding,
     Host,
     Skip,
     Table,
     in_range,
+    sed_pattern,
+    sed_text,
     set_sysctls,
     version,
 )
 
 CHECKS = Table()
-# In the words of crun and of runc. A file that is to be mounted and not there is said otherwise.
-COMMAND_NOT_FOUND = re.compile(r"executable file .*not found|exec: .*: no such file or directory", re.IGNORECASE)
-RESTART_LOSS = "Requests that are being answered are cut off: let running jobs finish first."
+# In the words of crun, of runc and of Podman. A file that is to be mounted and not there is said otherwise.
+FAULT_OF_AN_IMAGE = re.compile(
+    r"executable file .*not found|open executable: permission denied|unable to find (user|group) "
+    r"|exec: .*: (no such file or directory|permission denied)",
+    re.IGNORECASE,
+)
 
 
 def reset(host: Host, *between: str) -> tuple[str, ...]:
@@ -187,14 +194,22 @@ def _own_conf(host: Host) -> dict[str, Any]:
     return {"path": conf["own"], "exists": False, "parsed": {}, "lines": {}}
 
 
+def _driver_option(host: Host, key: str) -> tuple[Optional[str], str]:
+    """An option of the driver, and the table that it is in.
+
+    Of the system's file Podman takes no such option for a user, before version 6.
+    """
+    conf = host.need("storage_conf")
+    if conf["path"] != conf["own"] and in_range(host.podman, "<6"):
+        return None, "storage.options.overlay"
+    options = (conf["parsed"].get("storage") or {}).get("options") or {}
+    overlay = options.get("overlay") or {}
+    table = "storage.options.overlay" if key in overlay else "storage.options"
+    return overlay.get(key) or options.get(key), table
+
+
 def _mount_program(host: Host) -> Optional[str]:
-    options = (host.get("storage_conf.parsed.storage") or {}).get("options") or {}
-    return (options.get("overlay") or {}).get("mount_program") or options.get("mount_program")
-
-
-def _mount_program_table(host: Host) -> str:
-    options = (host.get("storage_conf.parsed.storage") or {}).get("options") or {}
-    return "storage.options.overlay" if "mount_program" in (options.get("overlay") or {}) else "storage.options"
+    return _driver_option(host, "mount_program")[0] if host.get("storage_conf") else None
 
 
 def native_overlay(host: Host) -> bool:
@@ -216,12 +231,13 @@ def native_overlay(host: Host) -> bool:
     after=("storage.driver_vfs",),
 )
 def fuse_stale(host: Host) -> Optional[Finding]:
-    flag, program = host.need("store").get("mount_program"), _mount_program(host)
+    flag = host.need("store").get("mount_program")
+    program, table = _driver_option(host, "mount_program")
     if flag != "true" and not program:
         return None
     if not native_overlay(host):
         return None
-    change = host.edit(_own_conf(host), (_mount_program_table(host), "mount_program", None)) if program else ()
+    change = host.edit(host.need("storage_conf"), (table, "mount_program", None)) if program else ()
     exists = host.need("store")["exists"]
     return Finding(
         f"{'storage.conf names ' + program if program else 'The store was made with fuse-overlayfs'}, and Linux "
@@ -253,11 +269,11 @@ def fuse_needed(host: Host) -> Optional[Finding]:
     if installed and (program or host.need("store").get("mount_program") == "true"):
         return None
     fstype = host.get("store.mount.fstype", "its file system")
-    change = (
-        host.edit(_own_conf(host), ("storage.options.overlay", "mount_program", '"/usr/bin/fuse-overlayfs"'))
-        if not program
-        else ()
-    )
+    own = _own_conf(host)
+    # Without a driver in the same file the options of drivers count for nothing.
+    driver = () if (own["parsed"].get("storage") or {}).get("driver") else (("storage", "driver", '"overlay"'),)
+    option = ("storage.options.overlay", "mount_program", '"/usr/bin/fuse-overlayfs"')
+    change = host.edit(own, *driver, option) if not program else ()
     exists = host.need("store")["exists"]
     return Finding(
         f"Linux {host.need('kernel.release')} cannot do overlay for users on {fstype}, and fuse-overlayfs is "
@@ -327,12 +343,8 @@ def _device(host: Host, path: str, module: str) -> Optional[Finding]:
     reference="containers-storage.conf(5)",
 )
 def metacopy(host: Host) -> Optional[Finding]:
-    storage = host.need("storage_conf")["parsed"].get("storage") or {}
-    options = storage.get("options") or {}
-    overlay = options.get("overlay") or {}
-    table = "storage.options.overlay" if "mountopt" in overlay else "storage.options"
-    value = overlay.get("mountopt") or options.get("mountopt") or ""
-    if "metacopy=on" not in value.split(","):
+    value, table = _driver_option(host, "mountopt")
+    if not value or "metacopy=on" not in value.split(","):
         return None
     if _mount_program(host) and not native_overlay(host):
         return None
@@ -445,6 +457,13 @@ def boot_id(host: Host) -> Optional[Finding]:
     if not lines:
         return None
     folders = re.findall(r'\\?"(/[^"\\]+)\\?"', lines[0])
+    # They come from files of the user: nothing is deleted as root, and nothing that holds more than such state.
+    kept = [host.home, host.runtime_dir, host.get("store.graph_root", host.home)]
+    spared = [
+        folder
+        for folder in folders
+        if posixpath.normpath(folder) != folder or any(f"{path}/".startswith(f"{folder}/") for path in kept)
+    ]
     run_root = (host.get("storage_conf.parsed.storage") or {}).get("runroot")
     return Finding(
         "Podman refuses to run, because it finds the state of an earlier boot"
@@ -452,7 +471,13 @@ def boot_id(host: Host) -> Optional[Finding]:
         tuple(lines[:2]),
         (
             host.stop_jobs(),
-            *(host.as_user(f"podman unshare rm -rf {shlex.quote(folder)}") for folder in folders),
+            # Not in podman unshare, which refuses to run, too.
+            *(
+                host.as_user(f"ls -la {shlex.quote(folder)}  # delete what is Podman's, and nothing else")
+                if folder in spared
+                else host.as_user(f"rm -rf -- {shlex.quote(folder)}")
+                for folder in folders
+            ),
             *(host.edit(_own_conf(host), ("storage", "runroot", None)) if run_root else ()),
             host.start_jobs(),
         ),
@@ -484,7 +509,7 @@ def wrong_mount(host: Host) -> Optional[Finding]:
         (
             host.stop_jobs(),
             host.systemctl_user("stop podman.socket podman.service"),
-            f"mount {tmpfs['path']}",
+            f"mount {shlex.quote(tmpfs['path'])}",
             host.systemctl_user("start podman.socket"),
             host.start_jobs(),
         ),
@@ -537,15 +562,16 @@ def below_var_lib(host: Host) -> Optional[Finding]:
         return None
     tmpfs = host.need("tmpfs")
     target = f"/srv/{root.split('/')[3]}"
+    quoted = shlex.quote(target)
     if tmpfs["path"] and tmpfs["fstab"]:
         move = (
-            f"install -d -m 0755 {target}",
-            *_fstab(tmpfs["fstab"], f"s|{tmpfs['path']}|{target}|"),
-            f"umount {tmpfs['path']}",
-            f"mount {target}",
+            f"install -d -m 0755 {quoted}",
+            *_fstab(tmpfs["fstab"], f"s|{sed_pattern(tmpfs['path'])}|{sed_text(target)}|"),
+            f"umount {shlex.quote(tmpfs['path'])}",
+            f"mount {quoted}",
         )
     else:
-        move = (f"install -d -o {host.user} -g {host.gid} -m 0700 {target}",)
+        move = (f"install -d -o {shlex.quote(host.user)} -g {host.gid} -m 0700 {quoted}",)
     return Finding(
         f"The store is {root}, and Podman is {host.podman}.",
         (f"{host.need('storage_conf')['path']}: graphroot = {root}",),
@@ -566,13 +592,15 @@ def nfs(host: Host) -> Optional[Finding]:
     mount = host.need("store")["mount"]
     if not re.match(r"nfs|cifs|smb|lustre|gpfs|ceph|fuse\.sshfs|9p|afs", mount.get("fstype", "")):
         return None
+    # A directory of its own, not the one that the role for a tmpfs mounts.
+    target = f"/srv/{host.user}-containers"
     return Finding(
         f"{host.get('store.graph_root')} is on {mount['fstype']} ({mount['source']}).",
         (f"mount: {mount['source']} on {mount['target']} type {mount['fstype']}",),
         (
             host.stop_jobs(),
-            f"install -d -o {host.user} -g {host.gid} -m 0700 /var/lib/rootless-containers",
-            *host.edit(_own_conf(host), ("storage", "graphroot", '"/var/lib/rootless-containers/storage"')),
+            f"install -d -o {shlex.quote(host.user)} -g {host.gid} -m 0700 {shlex.quote(target)}",
+            *host.edit(_own_conf(host), ("storage", "graphroot", f'"{target}/storage"')),
             host.start_jobs(),
         ),
         "The new store is empty; the old one stays where it is.",
@@ -597,7 +625,7 @@ def noexec(host: Host) -> Optional[Finding]:
         (f"mount: {mount['target']} ({mount['options']})",),
         (
             *(_fstab(entry, "s/noexec/exec/") if entry and "noexec" in entry["options"] else ()),
-            f"mount -o remount,exec {mount['target']}",
+            f"mount -o remount,exec {shlex.quote(mount['target'])}",
         ),
     )
 
@@ -642,9 +670,10 @@ def _space(host: Host, key: str, what: str) -> Optional[Finding]:
         if store.startswith(path.rstrip("/") + "/") or path == store:
             commands.append(host.as_user("podman system prune --all --force --filter until=24h"))
         elif path.startswith("/var/tmp"):
-            commands.append("find /var/tmp -xdev -name 'container_images_*' -mmin +1440 -delete")
+            commands.append("find /var/tmp -xdev -maxdepth 1 -name 'container_images_*' -mmin +1440 -exec rm -rf {} +")
         else:
-            commands.append(f"du -x --max-depth=2 --human-readable {path} | sort --human-numeric-sort | tail")
+            folder = shlex.quote(path)
+            commands.append(f"du -x --max-depth=2 --human-readable {folder} | sort --human-numeric-sort | tail")
     return Finding(
         f"{full[0][1]} % of the {what} of {full[0][0]} are in use.",
         tuple(f"{path}: {percent} % of the {what} used" for path, percent in full),
@@ -665,9 +694,7 @@ def _space(host: Host, key: str, what: str) -> Optional[Finding]:
     reference="containers-storage.conf(5), QUOTAS",
 )
 def quota(host: Host) -> Optional[Finding]:
-    options = (host.need("storage_conf")["parsed"].get("storage") or {}).get("options") or {}
-    table = "storage.options.overlay" if "size" in (options.get("overlay") or {}) else "storage.options"
-    size = (options.get("overlay") or {}).get("size") or options.get("size")
+    size, table = _driver_option(host, "size")
     mount = host.need("store")["mount"]
     if not size or (mount.get("fstype") == "xfs" and re.search(r"p(rj)?quota", mount.get("options", ""))):
         return None
@@ -700,7 +727,7 @@ def _fstab(entry: Optional[dict[str, Any]], *commands: str) -> tuple[str, ...]:
     """A command that runs sed's commands on one entry of /etc/fstab."""
     if not entry:
         return ()
-    address = rf"\|^[^#]*[[:space:]]{re.escape(entry['target'])}[[:space:]]|"
+    address = rf"\|^[^#]*[[:space:]]{sed_pattern(entry['target'])}[[:space:]]|"
     return (f"sed -i {shlex.quote(address + '{' + ';'.join(commands) + '}')} /etc/fstab",)
 
 
@@ -725,7 +752,7 @@ def tmpfs_huge(host: Host) -> Optional[Finding]:
         (f"mount: {tmpfs['path']} ({tmpfs['options']})", f"/etc/fstab: {entry.get('options', 'no entry')}"),
         (
             *(_fstab(tmpfs["fstab"], "s/huge=always/huge=within_size/") if configured == "always" else ()),
-            *((f"mount -o remount,huge=within_size {tmpfs['path']}",) if mounted == "always" else ()),
+            *((f"mount -o remount,huge=within_size {shlex.quote(tmpfs['path'])}",) if mounted == "always" else ()),
         ),
         "Files that are there keep their huge pages until they are deleted.",
     )
@@ -754,7 +781,7 @@ def tmpfs_size(host: Host) -> Optional[Finding]:
         (f"mount: {tmpfs['path']} ({tmpfs['options']})", f"/proc/meminfo: {memory // 2**20} MiB"),
         (
             *_fstab(tmpfs["fstab"], f"s/size=[^,[:space:]]*/size={wanted}/"),
-            f"mount -o remount,size={wanted} {tmpfs['path']}",
+            f"mount -o remount,size={wanted} {shlex.quote(tmpfs['path'])}",
         ),
     )
 
@@ -775,7 +802,10 @@ def tmpfs_uid(host: Host) -> Optional[Finding]:
     gid = host.need("user.gid")
     configured = (_option(entry.get("options", ""), "uid"), _option(entry.get("options", ""), "gid"))
     wrong_now = found.get("uid") != host.uid
-    wrong_later = bool(entry) and configured != (str(host.uid), str(gid)) and configured[0] not in (host.user,)
+    # A name is as good as its number, and the group of root gets no rights that root lacks.
+    groups = (None, "0", "root", str(gid), *host.get("user.groups", ()))
+    right_later = configured[0] == host.user or (configured[0] == str(host.uid) and configured[1] in groups)
+    wrong_later = bool(entry) and not right_later
     if not wrong_now and not wrong_later:
         return None
     where = (
@@ -797,7 +827,7 @@ def tmpfs_uid(host: Host) -> Optional[Finding]:
         ),
         (
             *(_fstab(entry, *owner) if wrong_later else ()),
-            *((f"chown {host.uid}:{gid} {tmpfs['path']}",) if wrong_now else ()),
+            *((f"chown {host.uid}:{gid} {shlex.quote(tmpfs['path'])}",) if wrong_now else ()),
         ),
     )
 
@@ -824,7 +854,7 @@ def tmpfs_inodes(host: Host) -> Optional[Finding]:
         f"{used} % of the inodes of {tmpfs['path']} are in use.",
         (f"df -i {tmpfs['path']}: {used} %",),
         (
-            f"mount -o remount,nr_inodes={wanted} {tmpfs['path']}",
+            f"mount -o remount,nr_inodes={wanted} {shlex.quote(tmpfs['path'])}",
             *(
                 _fstab(tmpfs["fstab"], f"s/nr_inodes=[^,[:space:]]*/nr_inodes={wanted}/")
                 if "nr_inodes=" in (tmpfs["fstab"] or {}).get("options", "")
@@ -879,13 +909,13 @@ def selinux_label(host: Host) -> Optional[Finding]:
         raise Skip("the store has no SELinux label that could be read")
     if re.match(r"container_|data_home_t", kind[0]):
         return None
-    root = host.get("store.graph_root")
+    root, home_store = host.need("store.graph_root"), f"{host.home}/.local/share/containers/storage"
     return Finding(
         f"{root} has the label {selinux['context']}.",
         (f"ls -Zd {root}: {selinux['context']}",),
         (
-            f"semanage fcontext -a -e {host.home}/.local/share/containers/storage {root}",
-            f"restorecon -R {root}",
+            f"semanage fcontext -a -e {shlex.quote(home_store)} {shlex.quote(root)}",
+            f"restorecon -R {shlex.quote(root)}",
         ),
     )
 
@@ -946,7 +976,7 @@ def cni_podman_missing(host: Host) -> Optional[Finding]:
     return Finding(
         f"There is no network {name}.",
         (f"podman network ls: {', '.join(network['name'] for network in networks) or 'none'}",),
-        (host.as_user(f"podman network create {name}"),),
+        (host.as_user(f"podman network create {shlex.quote(name)}"),),
     )
 
 
@@ -1076,7 +1106,7 @@ def aardvark_old(host: Host) -> Optional[Finding]:
             f"aardvark-dns --version: {have}",
             f"config.toml: {services[0].get('name')} has services, concurrent = {jobs}",
         ),
-        ("sed -i 's/^concurrent *=.*/concurrent = 1/' " + host.need("runner.config.path"),),
+        ("sed -i 's/^concurrent *=.*/concurrent = 1/' " + shlex.quote(host.need("runner.config.path")),),
         "Until the release is upgraded, only one job runs at a time.",
     )
 
@@ -1092,13 +1122,21 @@ def aardvark_old(host: Host) -> Optional[Finding]:
 )
 def net_tool(host: Host) -> Optional[Finding]:
     configured = host.get("containers_conf.merged.network", {}).get("default_rootless_network_cmd")
-    tool = configured or ("pasta" if in_range(host.podman, ">=5") else "slirp4netns")
+    default = "pasta" if in_range(host.podman, ">=5") else "slirp4netns"
+    tool = configured or default
+    packages = {"pasta": "passt", "slirp4netns": "slirp4netns"}
+    if tool not in packages:
+        return Finding(
+            f"containers.conf names {tool} as the tool for networks, which Podman does not know.",
+            (f"containers.conf: default_rootless_network_cmd = {tool}",),
+            host.edit(host.need("containers_conf.own"), ("network", "default_rootless_network_cmd", f'"{default}"')),
+        )
     if host.need("commands").get(tool):
         return None
     return Finding(
         f"{tool} is not installed, which Podman {host.podman} uses.",
         (f"{tool}: not in PATH",),
-        (host.install({"pasta": "passt"}.get(tool, tool)),),
+        (host.install(packages[tool]),),
     )
 
 
@@ -1155,10 +1193,10 @@ def subnets(host: Host) -> Optional[Finding]:
         tuple(f"podman network {n}: {s}; {i}: {a}" for n, s, a, i in clashes[:5]),
         (
             *edit,
-            *(host.as_user(f"podman network rm {other}") for other in others),
+            *(host.as_user(f"podman network rm {shlex.quote(other)}") for other in others),
             host.systemctl_user("stop podman.service"),
         ),
-        f"The networks {', '.join(others)} are removed." if others else "",
+        (f"The networks {', '.join(others)} are removed. " if others else "") + RESTART_LOSS,
         severity=INFO if only_default and not used else WARNING,
     )
 
@@ -1286,10 +1324,16 @@ def podman_fails(host: Host) -> Optional[Finding]:
     if not str(info.get("error", "")).startswith("podman info:"):
         host.need("podman.info")
         return None
+    debug = host.as_user("podman --log-level=debug info")
+    stderr = host.facts["podman"].get("stderr")
+    if not isinstance(stderr, list):
+        # It gave no answer in time: what it waits for, other commands of Podman would wait for as well.
+        processes = f"ps -o pid,stat,wchan:24,etime,args -u {shlex.quote(host.user)}"
+        return Finding(f"'podman info' fails: {info['error'].partition(': ')[2]}", (info["error"],), (processes, debug))
     return Finding(
         f"'podman info' fails: {info['error'].partition(': ')[2]}",
-        tuple(_stderr(host)[-5:]),
-        (host.as_user("podman system migrate"), host.as_user("podman --log-level=debug info")),
+        tuple(stderr[-5:]),
+        (host.as_user("podman system migrate"), debug),
         "podman system migrate stops every running container of the user.",
     )
 
@@ -1347,7 +1391,7 @@ def socket_path(host: Host) -> Optional[Finding]:
         (f"{path}: {seen}",),
         (
             host.systemctl_user("stop podman.service podman.socket"),
-            f"rm -f {path}",
+            f"rm -f {shlex.quote(path)}",
             host.systemctl_user("start podman.socket"),
         ),
         RESTART_LOSS,
@@ -1406,6 +1450,7 @@ def api_version(host: Host) -> Optional[Finding]:
         f"Podman offers API {have}; GitLab Runner needs 1.40.",
         (f"GET /_ping: Api-Version {have}",),
         (host.install("podman"), host.systemctl_user("stop podman.service")),
+        RESTART_LOSS,
     )
 
 
@@ -1466,8 +1511,8 @@ def received_409(host: Host) -> Optional[Finding]:
         match.group(1)
         for line in lines
         for match in [re.search(r"preparing container \w+ for attach: (.*)", line)]
-        # An image that lacks the command of a job is no fault of the host, and no image has that of the doctor's probe.
-        if match and "/rootless-probe" not in line and not COMMAND_NOT_FOUND.search(match.group(1))
+        # An image that cannot run the command of a job is no fault of the host; none has that of the doctor's probe.
+        if match and "/rootless-probe" not in line and not FAULT_OF_AN_IMAGE.search(match.group(1))
     ]
     if not causes:
         return None
@@ -1484,13 +1529,15 @@ def received_409(host: Host) -> Optional[Finding]:
 
 def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...], str]:
     """What a cause means, what to do, and what that interrupts."""
-    path = re.search(r"((?:/[\w.@-]+)+)[^/]*: permission denied", cause, re.IGNORECASE)
-    if re.search("permission denied", cause, re.IGNORECASE):
-        target = path.group(1) if path else host.home
-        hint = "a directory on the way cannot be entered by the container's user"
-        return hint, (f"namei -l {target}", f"chmod o+x {_outermost(target)}"), ""
     if "oom_score_adj" in cause:
         return "crun 1.9 sets oom_score_adj where Podman before 4.7 may not", (host.install("crun", "podman"),), ""
+    paths = re.findall(r"(?:/[\w.@-]+)+", cause) if re.search("permission denied", cause, re.IGNORECASE) else []
+    if paths:
+        # A job can have named any other path, and is not to say what becomes open to all.
+        given = _given_to_jobs(host, paths) if re.search(r"\b(mount|open)", cause) else {}
+        closed = [entry["path"] for parents in given.values() for entry in parents if _closed(host, entry)]
+        remedies = (f"namei -l {[*given, *paths][0]}", *(f"chmod o+x {shlex.quote(folder)}" for folder in closed))
+        return "a directory on the way cannot be entered by the container's user", remedies, ""
     if "keyring" in cause or "Disk quota" in cause:
         remedy = "sysctl -w kernel.keys.maxkeys=20000 kernel.keys.maxbytes=500000"
         return "the key quota of the user is used up", (remedy,), ""
@@ -1502,8 +1549,20 @@ def _explain(host: Host, cause: str) -> tuple[str, tuple[str, ...], str]:
     return "", (f"journalctl _UID={host.uid} --since=-1h --grep='preparing container'",), ""
 
 
-def _outermost(path: str) -> str:
-    return "/" + "/".join(path.split("/")[1:3])
+def _given_to_jobs(host: Host, paths: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The first of some paths that config.toml gives to jobs, if any, with what is known of the way to it."""
+    for path in paths:
+        for given, parents in host.get("certificates.host_paths", {}).items():
+            if f"{path}/".startswith(f"{given.rstrip('/')}/"):
+                return {path: parents}
+    return {}
+
+
+def _closed(host: Host, entry: dict[str, Any]) -> bool:
+    """Whether the runner user, who is root in its containers, cannot enter a directory."""
+    if "mode" not in entry or not entry.get("folder", True) or entry["uid"] == host.uid:
+        return False
+    return not int(entry["mode"], 8) & (0o011 if entry["gid"] == host.gid else 0o001)
 
 
 @CHECKS.check(
@@ -1629,7 +1688,7 @@ def prune_timer(host: Host) -> Optional[Finding]:
     prune = host.need("prune")
     if prune["timers"] or prune["crontabs"]:
         return None
-    user, folder = f"runuser -u {host.user} --", f"{host.home}/.config/systemd/user"
+    user, folder = f"runuser -u {shlex.quote(host.user)} --", shlex.quote(f"{host.home}/.config/systemd/user")
     command = "podman image prune --all --force --filter until=168h"
     service = ["[Unit]", "Description=Remove old images", "[Service]", "Type=oneshot", f"ExecStart={command}"]
     timer = ["[Unit]", "Description=Remove old images", "[Timer]", "OnCalendar=daily", "Persistent=true"]
@@ -1705,7 +1764,8 @@ def _probe(host: Host, kind: str) -> Optional[Finding]:
         return None
     last = probe["output"][-1] if probe["output"] else "no message"
     action = "pull" if kind == "pull" else "run --rm"
-    command = f"podman --url unix://{host.need('socket')['path']} {action} {probe['image']}"
+    url = shlex.quote(f"unix://{host.need('socket')['path']}")
+    command = f"podman --url {url} {action} {shlex.quote(probe['image'])}"
     return Finding(
         f"{'Pulling' if kind == 'pull' else 'Starting'} {probe['image']} failed: {last}",
         tuple(probe["output"]),

@@ -114,6 +114,12 @@ def ids(*entries: tuple[str, int, int]) -> list[dict[str, Any]]:
     ]
 
 
+HANGS = {"error": "podman info: no answer within 30 seconds"}
+CLOSED = [
+    {"path": "/srv", "uid": 0, "gid": 0, "mode": "0755", "folder": True},
+    {"path": "/srv/ci", "uid": 0, "gid": 0, "mode": "0700", "folder": True},
+    {"path": "/srv/ci/cache", "uid": UID, "gid": UID, "mode": "0700", "folder": True},
+]
 MISSING_USER = {"error": f"the user {USER} does not exist"}
 DENIED = 'audit: type=1400 audit(1.0:1): apparmor="DENIED" operation="open" profile="{}" name="/x" fsuid=100033'
 EXECSTART = "{{ path=/usr/bin/{0} ; argv[]=/usr/bin/{0} {1} ; ignore_errors=no ; pid=0 }}"
@@ -255,6 +261,7 @@ CASES: dict[str, list[Changes]] = {
             "podman info": {"error": "podman info: Error: creating runtime: mkdir /x: read-only file system"},
             "podman stderr": ["Error: creating runtime: mkdir /x: read-only file system"],
         },
+        {key: HANGS for key in ("podman info", "podman stderr", "podman containers", "podman networks")},
     ],
     "socket.enabled": [
         {"user_units socket UnitFileState": "disabled", "user_units socket ActiveState": "inactive"},
@@ -273,6 +280,10 @@ CASES: dict[str, list[Changes]] = {
     "socket.service_root": [{"units podman_root ActiveState": "active"}],
     "service.timeout": [{"user_units service KillMode": "control-group", "user_units service LoadState": "loaded"}],
     "api.409": [
+        {
+            **attach("crun: mount `/srv/ci/cache` to `cache`: Permission denied: OCI permission denied"),
+            "certificates host_paths": {"/srv/ci/cache": CLOSED},
+        },
         attach("mount /home/gitlab-runner/cache/x: permission denied"),
         attach("crun: write to `/proc/self/oom_score_adj`: Permission denied"),
         attach("crun: create keyring `abc`: Disk quota exceeded: OCI runtime error"),
@@ -414,6 +425,7 @@ CASES: dict[str, list[Changes]] = {
         tmpfs("rw", fstab="size=2G,uid=996,gid=996", status={"path": "x", "uid": 996, "gid": 996, "mode": "0700"}),
         tmpfs("rw", fstab="size=2G,uid=996,gid=996"),
         tmpfs("rw", fstab="size=2G"),
+        tmpfs("rw", fstab="size=2G,uid=995,gid=996"),
     ],
     "tmpfs.inodes": [
         tmpfs(
@@ -568,13 +580,7 @@ CASES: dict[str, list[Changes]] = {
     "runner.privileged": [runner(privileged=True)],
     "cache.perm": [
         {
-            "certificates host_paths": {
-                "/srv/ci/cache": [
-                    {"path": "/srv", "uid": 0, "gid": 0, "mode": "0755", "folder": True},
-                    {"path": "/srv/ci", "uid": UID, "gid": UID, "mode": "0700", "folder": True},
-                    {"path": "/srv/ci/cache", "uid": UID, "gid": UID, "mode": "0755", "folder": True},
-                ]
-            }
+            "certificates host_paths": {"/srv/ci/cache": CLOSED},
         },
         {
             "certificates host_paths": {

@@ -7,9 +7,12 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +34,7 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT / "tests/support"))
-from doctor_cases import CASES, FACTS, SOCKET, attach, changed, healthy, ids, runner, storage, tmpfs
+from doctor_cases import CASES, CLOSED, DELETE, FACTS, SOCKET, attach, changed, healthy, ids, runner, storage, tmpfs
 
 HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
 BROKEN = [
@@ -152,11 +155,56 @@ def test_check_is_content_with_a_healthy_host(identifier):
         assert not found or found[identifier]["severity"] == "info"
 
 
+def _strings(value: object) -> Iterator[tuple[object, object]]:
+    """Where the strings of facts are, and the paths that are keys: each with what holds it."""
+    for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        if isinstance(item, str) or (isinstance(key, str) and key.startswith("/")):
+            yield value, key
+        if isinstance(item, (dict, list)):
+            yield from _strings(item)
+
+
+def _open_to_the_shell(command: str) -> str:
+    """What is left of a command without its comment and what is quoted; double quotes keep no expansion out."""
+    return re.sub(
+        r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|(?<=\s)#[^\n]*""",
+        lambda match: match.group() if match.group().startswith('"') and "$" in match.group() else "_",
+        command,
+        flags=re.DOTALL,
+    )
+
+
+@pytest.mark.parametrize("name", ["a b;$(x)", "a'\n$(x)"], ids=repr)
+@pytest.mark.parametrize(("identifier", "case"), BROKEN)
+def test_remedies_quote_what_is_from_the_host(identifier, case, name):
+    """Names of files, images and networks are the choice of the runner user, and root types the remedy."""
+    facts = changed(healthy(), case)
+    for holder, key in list(_strings(facts)):
+        changes = [(key, holder[key] + name)] if isinstance(holder[key], str) else []
+        if isinstance(key, str) and key.startswith("/"):
+            changes.append((key + name, holder[key]))
+        for new_key, value in changes:
+            present = copy.copy(holder)
+            holder[new_key] = value
+            if new_key != key:
+                del holder[key]
+            remedies = [entry["remedy"] for entry in run(only(identifier), facts)["findings"]]
+            holder.clear()
+            holder.update(present) if isinstance(holder, dict) else holder.extend(present)
+            for command in itertools.chain(*remedies):
+                assert "$(x)" not in _open_to_the_shell(command), command
+                words = shlex.split(command, comments=True) if "\n" not in name else []
+                # sed has a backslash before the dollar.
+                assert all(name in word.replace("\\$", "$") for word in words if "$(x)" in word), command
+
+
 # Checks whose remedy destroys something say so.
 @pytest.mark.parametrize(("identifier", "case"), BROKEN)
 def test_destructive_remedies_name_the_loss(identifier, case):
     entry = findings(changed(healthy(), case))[identifier]
-    destructive = r"^kill |system reset|system migrate|(image|system) prune|reboot|\b(restart|stop) user@\d+\.service"
+    destructive = (
+        r"^kill |system reset|system migrate|(image|system) prune|reboot|\b(restart|stop) (user@\d+\.service|podman)"
+    )
     if re.search(destructive, "\n".join(entry["remedy"]), re.MULTILINE):
         assert entry["loss"], entry["remedy"]
 
@@ -228,13 +276,154 @@ CONTENT = {
         "podman info graph_root": "/srv/rootless-containers/storage",
     },
     "storage.below_var_lib": {"podman version": "5.4.2", "store graph_root": "/var/lib/x"},
+    "tmpfs.uid": tmpfs("rw", fstab="size=2G,uid=gitlab-runner"),
     "api.409": attach("crun: executable file `/rootless-probe` not found: No such file or directory"),
 }
 
 
-@pytest.mark.parametrize(("identifier", "case"), CONTENT.items(), ids=str)
+def _host_path(path: str, *modes: tuple[int, int, str]) -> dict:
+    """A directory that config.toml gives to jobs; owner, group and mode of each one that leads to it, and its own."""
+    parts = [part for part in path.split("/") if part]
+    folders = ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
+    return {
+        "certificates host_paths": {
+            path: [
+                {"path": folder, "uid": uid, "gid": gid, "mode": mode, "folder": True}
+                for folder, (uid, gid, mode) in zip(folders, modes)
+            ]
+        }
+    }
+
+
+DOCKER_HOST = {**runner(), "runner config runners 0 docker host": DELETE, "units runner Environment": ""}
+CONTENT_TOO = [
+    # The runner user mounts, so that others need not enter what leads to the directory.
+    ("cache.perm", _host_path("/srv/ci", (995, 995, "0700"), (995, 995, "0755"))),
+    ("cache.perm", _host_path("/srv/ci", (0, 995, "0750"), (995, 995, "0755"))),
+    (
+        "cache.perm",
+        {**_host_path("/srv/ci", (0, 7, "0750"), (995, 995, "0755")), "access /srv/ci": {"read": True, "write": True}},
+    ),
+    ("cache.perm", _host_path("//srv//ci/", (0, 0, "0755"), (995, 995, "0755"))),
+    ("cache.perm", {"certificates host_paths": {"/": []}}),
+    ("cache.perm", {**runner(cache_dir="cache"), **_host_path("cache", (995, 995, "0755"))}),
+    ("cache.perm", {**runner(cache_dir="/srv/ci"), **_host_path("/srv/ci", (0, 0, "0755"), (995, 995, "0700"))}),
+    ("socket.config_host", {**DOCKER_HOST, "units runner Environment": f"LANG DOCKER_HOST={SOCKET}"}),
+    ("socket.env_conflict", {**DOCKER_HOST, "units runner Environment": f"DOCKER_HOST={SOCKET}"}),
+    ("socket.env_conflict", {"units runner Environment": f"DOCKER_HOST={SOCKET.replace('/run', '/var/run')}"}),
+    *(
+        (
+            "ca.registry",
+            {**runner(ca="/etc/ca.crt", image=image), "certificates registries": [], "certificates local": []},
+        )
+        for image in ("nvcr.io/nvidia/cuda:12", "1.dkr.ecr.eu-west-1.amazonaws.com/x", "docker.elastic.co/a/b", "a/b")
+    ),
+]
+
+
+@pytest.mark.parametrize(("identifier", "case"), [*CONTENT.items(), *CONTENT_TOO], ids=str)
 def test_check_is_content_with_what_is_unusual_but_right(identifier, case):
     assert identifier not in findings(changed(healthy(), case), only(identifier))
+
+
+def test_a_network_tool_that_podman_does_not_know_is_no_package():
+    """apt-get would take such a word of the runner user's file for an option."""
+    case = {"containers_conf merged network default_rootless_network_cmd": "-oDPkg::Pre-Invoke::=id"}
+    (command,) = findings(changed(healthy(), case))["net.tool"]["remedy"]
+    assert "containers.conf" in command and '"pasta"' in command and "Invoke" not in command
+
+
+@pytest.mark.parametrize(
+    ("modes", "remedy"),
+    [
+        ([(0, 0, "0700"), (995, 995, "0755")], ["chmod o+x /srv"]),
+        ([(0, 995, "0705"), (995, 995, "0755")], ["chmod o+x /srv"]),
+        ([(0, 0, "0755"), (995, 995, "0700")], ["chmod o+x /srv/ci"]),
+        ([(995, 995, "0700"), (0, 0, "0750")], ["chmod o+x /srv/ci"]),
+    ],
+)
+def test_only_directories_that_keep_a_container_out_are_opened(modes, remedy):
+    assert findings(changed(healthy(), _host_path("/srv/ci", *modes)))["cache.perm"]["remedy"] == remedy
+
+
+@pytest.mark.parametrize(
+    ("environment", "unset"), [("", ""), ("DOCKER_HOST=unix:///x", ""), (f"DOCKER_HOST={SOCKET}", "DOCKER_HOST")]
+)
+def test_without_a_docker_host_the_environment_has_to_name_the_socket(environment, unset):
+    case = {**DOCKER_HOST, "units runner Environment": environment, "units runner UnsetEnvironment": unset}
+    assert "socket.config_host" in findings(changed(healthy(), case))
+
+
+@pytest.mark.parametrize(
+    ("registry", "gitlab", "same"),
+    [
+        ("registry.example.com:5050", "gitlab.example.com", True),
+        ("gitlab.example.com:5050", "gitlab.example.com", True),
+        ("registry.gitlab.example.com", "gitlab.example.com", True),
+        ("Registry.example.com", "example.com", True),
+        ("localhost:5000", "localhost", True),
+        ("10.0.0.5:5000", "10.0.0.5", True),
+        ("10.0.0.6:5000", "10.0.0.5", False),
+        ("other.com", "example.com", False),
+        ("notexample.com", "gitlab.example.com", False),
+        ("registry.gitlab.com", "gitlab.com", False),
+        ("nvcr.io", "", False),
+    ],
+)
+def test_the_ca_of_gitlab_counts_in_its_domain(registry, gitlab, same):
+    case = {
+        **runner(ca="/etc/ca.crt", image=f"{registry}/a/b:1"),
+        "runner config runners 0 url": f"https://{gitlab}/",
+        "certificates registries": [],
+        "certificates local": [],
+    }
+    assert ("ca.registry" in findings(changed(healthy(), case), only("ca.registry"))) is same
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'GRUB_CMDLINE_LINUX_DEFAULT="quiet {0}=0"\nGRUB_CMDLINE_LINUX="x=1 a.{0}x=1"\n',
+        "GRUB_CMDLINE_LINUX_DEFAULT='{0}=0 quiet'\nGRUB_CMDLINE_LINUX='{0}=no x=1'",
+        'GRUB_CMDLINE_LINUX_DEFAULT="quiet x=1"\n',
+    ],
+)
+@pytest.mark.parametrize(
+    ("identifier", "name", "value"),
+    [("cgroup.version", "systemd.unified_cgroup_hierarchy", "1"), ("kernel.vsyscall", "vsyscall", "emulate")],
+)
+def test_a_kernel_parameter_is_given_once(tmp_path, lines, identifier, name, value):
+    """GRUB joins both variables of its file, which it has the shell read, and of two values the last one counts."""
+    file = tmp_path / "grub"
+    file.write_text(lines.format(name))
+    command = findings(changed(healthy(), CASES[identifier][0]))[identifier]["remedy"][0]
+    for _again in range(2):
+        subprocess.run(["sh", "-c", command.replace("/etc/default/grub", str(file))], check=True)
+        script = '. "$0"; echo "$GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT"'
+        words = subprocess.check_output(["sh", "-c", script, file], text=True).split()
+        assert [word for word in words if word.startswith(f"{name}=")] == [f"{name}={value}"]
+        assert {"quiet", "x=1"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "remedy", "loss"),
+    [
+        ("runner.platform_key", "NO_DOCKER_PRUNE=1 apt-get install --yes gitlab-runner", "Running jobs are aborted"),
+        ("session.cgroup_manager", "stop podman.service", "Requests that are being answered"),
+        ("apparmor.host_profile_attaches", "apt-get install --yes apparmor-utils", "profile is off"),
+        ("runner.missing", "runner/gitlab-runner/script.deb.sh | bash", ""),
+    ],
+)
+def test_remedies_bring_what_they_need_and_say_what_they_stop(identifier, remedy, loss):
+    found = findings(changed(healthy(), CASES[identifier][0]))[identifier]
+    assert any(remedy in command for command in found["remedy"]) and loss in found["loss"]
+
+
+def test_the_packages_of_red_hat_come_from_their_repository():
+    (first, second) = findings(changed(healthy(), {**CASES["runner.missing"][0], "os family": "redhat"}))[
+        "runner.missing"
+    ]["remedy"]
+    assert "dnf" in first and "script.rpm.sh" in first and second == "dnf install --yes gitlab-runner"
 
 
 @pytest.mark.parametrize(
@@ -262,12 +451,39 @@ MISTAKES_OF_JOBS = [
     + NOT_FOUND,
     "runc: runc create failed: unable to start container process: exec: "
     '\\"/entrypoint.sh\\": stat /entrypoint.sh: no such file or directory' + NOT_FOUND,
+    "crun: open executable: Permission denied: OCI permission denied",
+    'runc: runc create failed: unable to start container process: exec: \\"/root/.ssh/x\\": permission denied: '
+    "OCI permission denied",
+    "unable to find user ci: no matching entries in passwd file",
 ]
 
 
 @pytest.mark.parametrize("cause", MISTAKES_OF_JOBS)
-def test_an_image_without_the_command_of_a_job_is_no_fault_of_the_host(cause):
+def test_an_image_that_cannot_run_the_command_of_a_job_is_no_fault_of_the_host(cause):
     assert "api.409" not in findings(changed(healthy(), attach(cause)), only("api.409"))
+
+
+@pytest.mark.parametrize(
+    ("cause", "remedy"),
+    [
+        ("crun: mount `/srv/ci/cache` to `cache`: Permission denied", ["namei -l /srv/ci/cache", "chmod o+x /srv/ci"]),
+        ("crun: open `/srv/ci/cache/x`: Permission denied", ["namei -l /srv/ci/cache/x", "chmod o+x /srv/ci"]),
+        (
+            'runc: error mounting "/srv/ci/cache" to rootfs at "/cache": mount /srv/ci/cache:/cache (via '
+            "/proc/self/fd/6), flags: 0x5000: permission denied",
+            ["namei -l /srv/ci/cache", "chmod o+x /srv/ci"],
+        ),
+        # What a job may have named stays as it is.
+        ("crun: mount `/srv/ci/other` to `cache`: Permission denied", ["namei -l /srv/ci/other"]),
+        ("crun: chdir to `/srv/ci/cache`: Permission denied", ["namei -l /srv/ci/cache"]),
+        ("crun: something: Permission denied", None),
+    ],
+)
+def test_only_directories_that_config_toml_gives_to_jobs_are_opened(cause, remedy):
+    # The runner user is root in the containers: /srv/ci/cache, which is its own, is open to them.
+    facts = changed(healthy(), {**attach(cause), "certificates host_paths": {"/srv/ci/cache": CLOSED}})
+    found = findings(facts, only("api.409"))["api.409"]["remedy"]
+    assert found == remedy if remedy else not any("chmod" in command for command in found)
 
 
 def test_a_lacking_file_that_a_container_is_given_is_one():
@@ -314,6 +530,93 @@ def test_a_service_that_waits_for_its_jobs_is_left_alone():
     found = findings(changed(healthy(), {"units runner ActiveState": "deactivating"}))["runner.inactive"]
     assert found["severity"] == "info" and found["remedy"] == []
     assert found["summary"] == "gitlab-runner.service is stopping; with the unit of the role it waits for running jobs."
+
+
+SYSTEM_CONF = "/etc/containers/storage.conf"
+
+
+@pytest.mark.parametrize("identifier", ["storage.fuse_stale", "storage.dev_fuse", "storage.metacopy", "storage.quota"])
+def test_podman_without_root_ignores_the_driver_options_of_the_system(identifier):
+    """Up to version 5: of /etc/containers/storage.conf it takes the driver and the place of the store."""
+    overlay = {"mount_program": "/usr/bin/fuse-overlayfs", "mountopt": "metacopy=on", "size": "10G"}
+    case = {
+        **storage(overlay={"mountopt": "nodev,metacopy=on", **overlay}),
+        "storage_conf path": SYSTEM_CONF,
+        "devices /dev/fuse": "0600",
+        "store mount fstype": "ext4",
+        "store mount_program": "false",
+    }
+    assert identifier not in findings(changed(healthy(), {**case, "podman version": "5.8.6"}), only(identifier))
+    found = findings(changed(healthy(), {**case, "podman version": "6.0.0"}), only(identifier))[identifier]
+    # A line of the user's file would not take the one of the system away.
+    assert identifier == "storage.dev_fuse" or any(SYSTEM_CONF in command for command in found["remedy"])
+
+
+def test_a_mount_program_of_the_system_is_not_used():
+    """One in a file of the user is, when that names the driver as well."""
+    case = {
+        **storage(overlay={"mount_program": "/usr/bin/fuse-overlayfs"}),
+        "storage_conf path": SYSTEM_CONF,
+        "store kernel_xattr": False,
+        "commands fuse-overlayfs": "/usr/bin/fuse-overlayfs",
+    }
+    remedy = findings(changed(healthy(), case))["storage.fuse_needed"]["remedy"]
+    (command,) = [command for command in remedy if "mount_program" in command]
+    assert 'driver = "overlay"' in command and f"/home/{U}/" in command
+
+
+@pytest.mark.parametrize("version", ["4.3.1", "5.4.2"])
+def test_a_store_is_not_moved_to_where_it_cannot_be_used(version):
+    facts = changed(healthy(), {**CASES["storage.nfs"][0], "podman version": version})
+    remedy = findings(facts)["storage.nfs"]["remedy"]
+    place = re.search(r'"(/[^"]+/storage)"', "\n".join(remedy)).group(1)
+    assert not place.startswith("/srv/rootless-containers")
+    moved = changed(facts, {"store graph_root": place, "store mount": {"fstype": "ext4", "target": "/"}})
+    assert "storage.below_var_lib" not in findings(moved)
+
+
+@pytest.mark.parametrize(
+    ("folders", "removed"),
+    [
+        (("/var/tmp/run", "/var/tmp/a b"), ["/var/tmp/run", "'/var/tmp/a b'"]),
+        (("/home/gitlab-runner", "/home/gitlab-runner/../.."), []),
+        (("/srv/rootless-containers", "/run/user/995"), []),
+    ],
+)
+def test_what_podman_wants_deleted_is_deleted_without_podman(folders, removed):
+    """Every command of Podman stops there, podman unshare too. The paths are those of a file of the user."""
+    message = 'an unhandled reboot has occurred. Please delete directories "{}" and "{}" and re-run Podman'
+    facts = changed(healthy(), {**CASES["storage.boot_id"][0], "podman stderr": [message.format(*folders)]})
+    remedy = findings(facts)["storage.boot_id"]["remedy"]
+    deleting = [command for command in remedy if "rm -rf" in command]
+    assert [command.partition(" rm -rf -- ")[2] for command in deleting] == removed
+    assert all(command.startswith("runuser -u gitlab-runner ") and "podman" not in command for command in deleting)
+
+
+def test_directories_of_pulls_that_broke_off_are_deleted_with_what_is_in_them(tmp_path):
+    (command,) = findings(changed(healthy(), CASES["storage.space"][1]))["storage.space"]["remedy"]
+    for name in ("container_images_storage1", "container_images_file", "other"):
+        (tmp_path / name / "x").mkdir(parents=True)
+    old = 1_000_000_000
+    for path in tmp_path.iterdir():
+        os.utime(path, (old, old))
+    (tmp_path / "container_images_new").mkdir()
+    subprocess.run(["bash", "-c", command.replace("/var/tmp", str(tmp_path))], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["container_images_new", "other"]
+
+
+@pytest.mark.parametrize("group", ["", ",gid=0", ",gid=gitlab-runner", ",mode=0700"])
+def test_the_group_of_a_tmpfs_may_be_the_one_of_root(group):
+    assert "tmpfs.uid" not in findings(changed(healthy(), tmpfs("rw", fstab=f"size=2G,uid=995{group}")))
+
+
+def test_a_podman_that_hangs_fails_every_job():
+    found = run(CHECKS, changed(healthy(), CASES["podman.fails"][1]))
+    (entry,) = [entry for entry in found["findings"] if entry["severity"] == "error"]
+    assert entry["id"] == "podman.fails"
+    assert entry["summary"] == "'podman info' fails: no answer within 30 seconds"
+    # It would wait for the same.
+    assert not any("migrate" in command for command in entry["remedy"])
 
 
 PRIVATE_ROUTES = ["10.0.0.0/8 wg0", "172.16.0.0/12 wg0", "192.168.0.0/16 wg0"]
