@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional
 
 ERROR, WARNING, INFO = SEVERITIES = ("error", "warning", "info")
 MANAGER_LOSS = "Restarting the user's manager stops every running container of the user."
+RESTART_LOSS = "Requests that are being answered are cut off: let running jobs finish first."
 
 
 class Skip(Exception):
@@ -194,7 +195,7 @@ class Host:
         """Install packages; names are Debian's, with the one of Red Hat after a colon where it differs."""
         dnf = self.get("os.family") == "redhat"
         names = [(name.split(":") * 2)[1] if dnf else name.split(":")[0] for name in packages]
-        return f"{'dnf' if dnf else 'apt-get'} install --yes {' '.join(names)}"
+        return f"{'dnf' if dnf else 'apt-get'} install --yes {' '.join(map(shlex.quote, names))}"
 
     def open_controllers(self) -> str:
         """Have systemd give a running user manager the controllers that are delegated to it, and stop nothing.
@@ -226,11 +227,11 @@ class Host:
             if lines.get(name) == 0 or (name not in lines and value is not None and _closed(lines, table)):
                 return self.editor(file, "; ".join(_describe(*change) for change in changes))
             if name in lines:
-                scripts.append(_at(lines, name, f"s|=.*|= {_sed(value)}|" if value is not None else "d"))
+                scripts.append(_at(lines, name, f"s|=.*|= {sed_text(value)}|" if value is not None else "d"))
             elif value is None:
                 continue
             elif header in lines:
-                scripts.append(_at(lines, header, f"a {_sed(text)}"))
+                scripts.append(_at(lines, header, f"a {sed_text(text)}"))
             else:
                 created.setdefault(table, []).append(text)
         appended: list[str] = []
@@ -239,7 +240,7 @@ class Host:
             if re.search(r"\[\d+\]", table):
                 scripts += _in_section(lines, table, texts)
             elif not table and any(name.startswith("[") for name in lines):
-                scripts += [[f"1i {_sed(text)}"] for text in texts]
+                scripts += [[f"1i {sed_text(text)}"] for text in texts]
             else:
                 appended += ([f"[{table}]"] if table else []) + texts
         commands = []
@@ -257,7 +258,7 @@ class Host:
 
     def editor(self, file: dict[str, Any], change: str) -> tuple[str, ...]:
         """Commands that open a file in an editor, for a change in words."""
-        command = f"{self._as_owner(file)}${{EDITOR:-vi}} {shlex.quote(file['path'])}  # {change}"
+        command = f"{self._as_owner(file)}${{EDITOR:-vi}} {shlex.quote(file['path'])}  # {printable(change)}"
         return (command,) if file.get("exists") else (*self._make_folder(file), command)
 
     def _make_folder(self, file: dict[str, Any]) -> tuple[str, ...]:
@@ -266,6 +267,11 @@ class Host:
     def _as_owner(self, file: dict[str, Any]) -> str:
         """What runs a command as the runner user if a file is in its home directory."""
         return f"runuser -u {shlex.quote(self.user)} -- " if file["path"].startswith(f"{self.home}/") else ""
+
+
+def printable(text: object) -> str:
+    """Text for a comment: what ends the line there would begin a command."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
 
 
 def _describe(table: str, key: str, value: Optional[str]) -> str:
@@ -290,9 +296,9 @@ def _in_section(lines: dict[str, int], table: str, texts: list[str]) -> list[lis
     if tables:
         # It goes before the first table of that section.
         first = min(tables, key=lambda name: lines[name])
-        return [_at(lines, first, "i " + "\\n".join([f"[{_plain(table)}]", *map(_sed, texts)]))]
+        return [_at(lines, first, "i " + "\\n".join([f"[{_plain(table)}]", *map(sed_text, texts)]))]
     # A header would take the keys of the section that follow.
-    return [_at(lines, f"[{section}]", f"a {table[len(section) + 1 :]}.{_sed(text)}") for text in texts]
+    return [_at(lines, f"[{section}]", f"a {table[len(section) + 1 :]}.{sed_text(text)}") for text in texts]
 
 
 def set_sysctls(values: dict[str, str]) -> tuple[str, ...]:
@@ -325,9 +331,14 @@ def _at(lines: dict[str, int], name: str, command: str) -> list[str]:
     return [f"{lines[name]}{{/{pattern}/{command}", "}"]
 
 
-def _sed(text: str) -> str:
+def sed_text(text: str) -> str:
     """Text for the right side of sed's C(s|||), or for its commands C(a) and C(i)."""
-    return re.sub(r"([\\&|])", r"\\\1", text)
+    return re.sub(r"([\\&|\n])", r"\\\1", text)
+
+
+def sed_pattern(text: str) -> str:
+    """Text for the left side of sed's C(s|||), or for an address C(\\|...|)."""
+    return re.sub(r"([\\.*^$\[\]|])", r"\\\1", text).replace("\n", "\\n")
 
 
 def run(checks: Iterable[Check], facts: dict[str, Any]) -> dict[str, list[Any]]:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Optional
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _subid
@@ -15,11 +16,13 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
     ERROR,
     INFO,
     MANAGER_LOSS,
+    RESTART_LOSS,
     WARNING,
     Finding,
     Host,
     Skip,
     Table,
+    printable,
     set_sysctls,
 )
 
@@ -48,7 +51,7 @@ def user_missing(host: Host) -> Optional[Finding]:
     return Finding(
         f"{error[0].upper()}{error[1:]}.",
         ("getent passwd: no entry",),
-        (f"useradd --system --create-home --skel /dev/null --shell /bin/bash {name}",),
+        (f"useradd --system --create-home --skel /dev/null --shell /bin/bash {shlex.quote(name)}",),
     )
 
 
@@ -81,12 +84,12 @@ def usermod(ids: _subid.Host, added: _subid.Plan, removed: Optional[_subid.Plan]
         for kind, ranges in zip(KINDS, (plan.uids, plan.gids))
         for found in ranges
     ]
-    return f"usermod {' '.join(options)} {ids.user}"
+    return f"usermod {' '.join(options)} {shlex.quote(ids.user)}"
 
 
 def edit_ids(reason: object) -> str:
     """What is left where no command can give the user its ids."""
-    return f"${{EDITOR:-vi}} {_subid.UID_FILE} {_subid.GID_FILE}  # {reason}"
+    return f"${{EDITOR:-vi}} {_subid.UID_FILE} {_subid.GID_FILE}  # {printable(reason)}"
 
 
 def add_ids(host: Host, start: Optional[int] = None) -> tuple[str, ...]:
@@ -340,8 +343,9 @@ def store_foreign_ids(host: Host) -> Optional[Finding]:
             "run as somebody else.",
             evidence,
             (
-                f"find {host.get('store.graph_root')} -xdev \\( "
-                f"{' -o '.join(f'-uid {n} -o -gid {n}' for n in numbers[:5])} \\) -exec chown -h {host.user}: {{}} +",
+                f"find {shlex.quote(host.get('store.graph_root'))} -xdev \\( "
+                f"{' -o '.join(f'-uid {n} -o -gid {n}' for n in numbers[:5])} \\) "
+                f"-exec chown -h {shlex.quote(host.user)}: {{}} +",
             ),
         )
     start = _old_start(host, lost)
@@ -394,7 +398,8 @@ def newuidmap(host: Host) -> Optional[Finding]:
         elif not tool["capable"] and not (tool["setuid"] and tool["uid"] == 0):
             broken.append(f"{name} has neither the setuid bit nor the capability")
             evidence.append(f"{tool['path']}: mode {tool['mode']}, owner {tool['uid']}, no capability")
-            commands.append(f"chown root: {tool['path']} && chmod 4755 {tool['path']}")
+            program = shlex.quote(tool["path"])
+            commands.append(f"chown root: {program} && chmod 4755 {program}")
     if not broken:
         return None
     text = "; ".join(broken)
@@ -460,6 +465,7 @@ def userns_apparmor(host: Host) -> Optional[Finding]:
     profiles = host.need("apparmor.profiles")
     if any(entry["userns"] and _attaches(entry["attaches"], path) for entry in profiles):
         return None
+    lines = ["abi <abi/4.0>,", f"profile rootless-podman {path} flags=(unconfined) {{", "  userns,", "}"]
     return Finding(
         f"AppArmor restricts user namespaces, and no profile allows them to {path}.",
         (
@@ -467,8 +473,7 @@ def userns_apparmor(host: Host) -> Optional[Finding]:
             f"/etc/apparmor.d: no profile attaches to {path}",
         ),
         (
-            f"printf '%s\\n' 'abi <abi/4.0>,' 'profile rootless-podman {path} flags=(unconfined) {{' '  userns,' '}}' "
-            "> /etc/apparmor.d/rootless-podman",
+            f"printf '%s\\n' {' '.join(map(shlex.quote, lines))} > /etc/apparmor.d/rootless-podman",
             "apparmor_parser --replace /etc/apparmor.d/rootless-podman",
         ),
     )
@@ -542,7 +547,7 @@ def host_profile_attaches(host: Host) -> Optional[Finding]:
     return Finding(
         f"AppArmor denied programs in containers something in the last day (profiles {', '.join(profiles)}).",
         tuple(ours[-3:]),
-        tuple(f"aa-disable {name}" for name in profiles),
+        (host.install("apparmor-utils"), *(f"aa-disable {shlex.quote(name)}" for name in profiles)),
         "The profile is off for the program of the host as well; a rule in /etc/apparmor.d/local/ is the finer way.",
     )
 
@@ -566,7 +571,7 @@ def linger(host: Host) -> Optional[Finding]:
     return Finding(
         f"Lingering is not enabled for {host.user}.",
         (f"{path}: does not exist",),
-        (f"loginctl enable-linger {host.user}",),
+        (f"loginctl enable-linger {shlex.quote(host.user)}",),
     )
 
 
@@ -622,7 +627,7 @@ def runtime_dir(host: Host) -> Optional[Finding]:
     return Finding(
         f"{host.runtime_dir} belongs to uid {found['uid']} with mode {found['mode']} instead of {host.uid} with 0700.",
         (f"{host.runtime_dir}: uid {found['uid']}, mode {found['mode']}",),
-        (f"chown {host.user}: {host.runtime_dir} && chmod 0700 {host.runtime_dir}",),
+        (f"chown {shlex.quote(host.user)}: {host.runtime_dir} && chmod 0700 {host.runtime_dir}",),
     )
 
 
@@ -681,6 +686,23 @@ def cgroup_manager(host: Host) -> Optional[Finding]:
             host.systemctl_user("restart dbus.socket"),
             host.systemctl_user("stop podman.service"),
         ),
+        RESTART_LOSS,
+    )
+
+
+def boot_with(name: str, value: str) -> tuple[str, ...]:
+    """Commands that set a parameter of the kernel's command line, and boot with it.
+
+    GRUB joins two lines of this file, and of a parameter that is given twice the last one counts.
+    """
+    scripts = (
+        rf"/^GRUB_CMDLINE_LINUX\(_DEFAULT\)\?=/s/\b{re.escape(name)}=[^[:space:]\"']*//g",
+        f'$a GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {name}={value}"',
+    )
+    return (
+        f"sed -i {' '.join(f'-e {shlex.quote(script)}' for script in scripts)} /etc/default/grub",
+        "update-grub || grub2-mkconfig -o /boot/grub2/grub.cfg",
+        "systemctl reboot",
     )
 
 
@@ -696,18 +718,13 @@ def cgroup_version(host: Host) -> Optional[Finding]:
     kind = host.need("cgroup.fstype")
     if kind == "cgroup2":
         return None
-    parameter = "systemd.unified_cgroup_hierarchy=1"
     return Finding(
         f"/sys/fs/cgroup is {kind}, so that the host has cgroup v1 or both versions at once.",
         (
             f"/sys/fs/cgroup: {kind}",
             *(f"kernel command line: {word}" for word in host.get("kernel.parameters", []) if "cgroup" in word),
         ),
-        (
-            f'sed -i \'s/^GRUB_CMDLINE_LINUX="\\(.*\\)"/GRUB_CMDLINE_LINUX="\\1 {parameter}"/\' /etc/default/grub',
-            "update-grub || grub2-mkconfig -o /boot/grub2/grub.cfg",
-            "systemctl reboot",
-        ),
+        boot_with("systemd.unified_cgroup_hierarchy", "1"),
         "The host is rebooted.",
     )
 
@@ -768,7 +785,7 @@ def config_owner(host: Host) -> Optional[Finding]:
     return Finding(
         f"Not everything in {host.home} belongs to {host.user}: {foreign[0][0]} belongs to uid {foreign[0][1]}.",
         tuple(f"{path}: uid {uid}" for path, uid in foreign[:5]),
-        tuple(f"chown -h {host.user}: {path}" for path, _uid in foreign),
+        tuple(f"chown -h {shlex.quote(host.user)}: {shlex.quote(path)}" for path, _uid in foreign),
     )
 
 
@@ -956,11 +973,7 @@ def vsyscall(host: Host) -> Optional[Finding]:
             f"/proc/self/maps: vsyscall {mode}",
             *(f"kernel command line: {word}" for word in host.get("kernel.parameters", []) if "vsyscall" in word),
         ),
-        (
-            'sed -i \'s/^GRUB_CMDLINE_LINUX="\\(.*\\)"/GRUB_CMDLINE_LINUX="\\1 vsyscall=emulate"/\' /etc/default/grub',
-            "update-grub || grub2-mkconfig -o /boot/grub2/grub.cfg",
-            "systemctl reboot",
-        ),
+        boot_with("vsyscall", "emulate"),
         "The host is rebooted, and gives up a protection against exploits.",
         severity=ERROR if mode == "none" else INFO,
     )
@@ -982,6 +995,7 @@ def sudo_rs(host: Host) -> Optional[Finding]:
         f"sudo is sudo-rs, and {sudo['scripts'][0]} uses sudo -E.",
         tuple(f"{path}: sudo -E" for path in sudo["scripts"][:5]),
         tuple(
-            f"sed -i 's/\\bsudo -Eu /runuser -u /; s/\\bsudo -E -u /runuser -u /' {path}" for path in sudo["scripts"]
+            f"sed -i 's/\\bsudo -Eu /runuser -u /; s/\\bsudo -E -u /runuser -u /' {shlex.quote(path)}"
+            for path in sudo["scripts"]
         ),
     )

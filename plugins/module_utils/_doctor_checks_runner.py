@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from typing import Any, Optional
@@ -25,19 +26,11 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor_checks_podman import (
     per_build,
 )
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._toml import format_string
 
 CHECKS = Table()
-PUBLIC_REGISTRIES = (
-    "docker.io",
-    "registry.gitlab.com",
-    "quay.io",
-    "ghcr.io",
-    "gcr.io",
-    "mcr.microsoft.com",
-    "public.ecr.aws",
-    "localhost",
-    "registry.k8s.io",
-)
+# The script of GitLab that adds its package repository.
+ADD_REPOSITORY = "https://packages.gitlab.com/install/repositories/runner/gitlab-runner/script"
 
 
 def _unit(host: Host) -> dict[str, str]:
@@ -50,6 +43,15 @@ def _unit(host: Host) -> dict[str, str]:
 def _executable(unit: dict[str, str]) -> str:
     found = re.search(r"argv\[\]=(.*?) ;", unit.get("ExecStart", ""))
     return found.group(1) if found else unit.get("ExecStart", "")
+
+
+def _dropins(host: Host) -> str:
+    """The folder with the drop-ins of the service, as a word of a command."""
+    return shlex.quote(f"/etc/systemd/system/{_service(host)}.service.d")
+
+
+def _service(host: Host) -> str:
+    return str(host.facts.get("service", "gitlab-runner"))
 
 
 def _mode(unit: dict[str, str]) -> str:
@@ -77,10 +79,17 @@ def runner_missing(host: Host) -> Optional[Finding]:
     unit = host.get("units.runner", {})
     if host.need("runner").get("program") or unit.get("LoadState") == "loaded":
         return None
+    known, kind = ("apt-cache madison gitlab-runner | grep -q .", "deb")
+    if host.get("os.family") == "redhat":
+        known, kind = ("dnf --quiet list gitlab-runner >/dev/null 2>&1", "rpm")
     return Finding(
         "There is no gitlab-runner in PATH and no unit for it.",
         ("gitlab-runner: not found",),
-        (host.install("gitlab-runner"),),
+        (
+            # No release of a distribution has the package.
+            f"{known} || curl --fail --silent --show-error --location {ADD_REPOSITORY}.{kind}.sh | bash",
+            host.install("gitlab-runner"),
+        ),
     )
 
 
@@ -102,8 +111,7 @@ def unit_user(host: Host) -> Optional[Finding]:
         return None
     found = re.search(r"--working-directory[= ]\"?([^\s\"]+)", command)
     directory = found.group(1) if found else host.home
-    service = host.facts.get("service", "gitlab-runner")
-    folder = f"/etc/systemd/system/{service}.service.d"
+    service, folder = _service(host), _dropins(host)
     lines = [
         "[Unit]",
         f"After=user@{host.uid}.service",
@@ -128,12 +136,12 @@ def unit_user(host: Host) -> Optional[Finding]:
         f"{service}.service {text}.",
         (f"systemctl show {service}: User={unit.get('User')}", f"ExecStart: {command}"),
         (
-            *((f"systemctl stop {service}",) if stop_first else ()),
+            *((host.stop_jobs(),) if stop_first else ()),
             f"mkdir -p {folder}",
             f"printf '%s\\n' {' '.join(map(shlex.quote, lines))} > {folder}/rootless.conf",
             *_own_config(host),
             "systemctl daemon-reload",
-            f"systemctl {'start' if stop_first else 'restart'} {service}",
+            f"systemctl {'start' if stop_first else 'restart'} {shlex.quote(service)}",
         ),
         "Running jobs are aborted by the restart: wait for them, or stop the runner with SIGQUIT first.",
         severity=WARNING if bystander and user == host.user else ERROR,
@@ -160,15 +168,15 @@ def _owners(entries: list[dict[str, Any]]) -> tuple[str, ...]:
 def _own_config(host: Host) -> tuple[str, ...]:
     """Commands that give the configuration to the runner user."""
     path = _config_path(host)
-    folder = path.rpartition("/")[0]
+    folder, owner = path.rpartition("/")[0], shlex.quote(host.user)
     names = [path, f"{folder}/.runner_system_id"] if host.get("runner.system_id") else [path]
     commands = [
-        f"chown {host.user}: {' '.join(map(shlex.quote, names))}",
+        f"chown {owner}: {' '.join(map(shlex.quote, names))}",
         f"chmod 0600 {' '.join(map(shlex.quote, names))}",
     ]
     if folder.count("/") > 1:
         # A directory of its own, not /etc itself.
-        commands.append(f"chown {host.user}: {shlex.quote(folder)} && chmod 0700 {shlex.quote(folder)}")
+        commands.append(f"chown {owner}: {shlex.quote(folder)} && chmod 0700 {shlex.quote(folder)}")
     return tuple(commands)
 
 
@@ -240,7 +248,7 @@ def token_exposed(host: Host) -> Optional[Finding]:
         f"{file['path']} has mode {file['mode']}"
         + (f", and only {folder['path']} with mode {folder['mode']} keeps others out." if guarded else "."),
         (f"{file['path']}: mode {file['mode']}, gid {file['gid']}",),
-        (f"chmod 0600 {file['path']}",),
+        (f"chmod 0600 {shlex.quote(file['path'])}",),
         "" if guarded else "Tokens that others may have read should be reset in GitLab.",
         severity=WARNING if guarded else ERROR,
     )
@@ -265,7 +273,7 @@ def config_invalid(host: Host) -> Optional[Finding]:
     return Finding(
         error if error.startswith("/") else f"{path} {error}",
         (error,),
-        (f"${{EDITOR:-vi}} {f'+{found.group(1)} ' if found else ''}{path}",),
+        (f"${{EDITOR:-vi}} {f'+{found.group(1)} ' if found else ''}{shlex.quote(path)}",),
     )
 
 
@@ -282,7 +290,7 @@ def inactive(host: Host) -> Optional[Finding]:
     unit = _unit(host)
     if unit.get("ActiveState") in ("active", "reloading"):
         return None
-    service = host.facts.get("service", "gitlab-runner")
+    service = _service(host)
     evidence = (f"systemctl show {service}: ActiveState={unit.get('ActiveState')}",)
     if unit.get("ActiveState") == "deactivating":
         # Running jobs may take hours, and a start would replace the stop that waits for them.
@@ -294,7 +302,7 @@ def inactive(host: Host) -> Optional[Finding]:
     return Finding(
         f"{service}.service is {unit.get('ActiveState')}.",
         evidence,
-        (f"systemctl reset-failed {service}; systemctl enable --now {service}",),
+        (f"systemctl reset-failed {shlex.quote(service)}; systemctl enable --now {shlex.quote(service)}",),
     )
 
 
@@ -314,8 +322,7 @@ def unit_order(host: Host) -> Optional[Finding]:
     missing = [key for key in ("After", "Wants") if manager not in unit.get(key, "").split()]
     if not missing:
         return None
-    service = host.facts.get("service", "gitlab-runner")
-    folder = f"/etc/systemd/system/{service}.service.d"
+    service, folder = _service(host), _dropins(host)
     return Finding(
         f"{service}.service has no {' and no '.join(f'{key}={manager}' for key in missing)}.",
         tuple(f"systemctl show {service}: {key}={unit.get(key, '')}" for key in missing),
@@ -340,7 +347,7 @@ def docker_group(host: Host) -> Optional[Finding]:
     return Finding(
         f"{host.user} is in the group docker.",
         (f"groups: {' '.join(host.need('user.groups'))}",),
-        (f"gpasswd --delete {host.user} docker",),
+        (f"gpasswd --delete {shlex.quote(host.user)} docker",),
     )
 
 
@@ -362,7 +369,10 @@ def helper_mismatch(host: Host) -> Optional[Finding]:
     return Finding(
         f"gitlab-runner is {runner}, and gitlab-runner-helper-images {helper}.",
         (f"dpkg: gitlab-runner {runner}", f"dpkg: gitlab-runner-helper-images {helper}"),
-        (f"apt-get install --yes --allow-downgrades gitlab-runner={runner} gitlab-runner-helper-images={runner}",),
+        (
+            "apt-get install --yes --allow-downgrades "
+            + " ".join(shlex.quote(f"{name}={runner}") for name in ("gitlab-runner", "gitlab-runner-helper-images")),
+        ),
     )
 
 
@@ -385,7 +395,13 @@ def platform_key(host: Host) -> Optional[Finding]:
     return Finding(
         f"gitlab-runner is {have}; jobs with image:docker:platform fail.",
         (f"dpkg: gitlab-runner {have}",),
-        ("apt-get update", "apt-get install --yes gitlab-runner gitlab-runner-helper-images"),
+        (
+            "apt-get update",
+            # Otherwise the package also removes what it takes for unused in the Docker or Podman of root.
+            "NO_DOCKER_PRUNE=1 apt-get install --yes gitlab-runner gitlab-runner-helper-images",
+        ),
+        "Running jobs are aborted by the upgrade, which restarts the service: wait for them, or stop the runner with "
+        "SIGQUIT first.",
     )
 
 
@@ -402,13 +418,13 @@ def platform_key(host: Host) -> Optional[Finding]:
     after=("user.missing",),
 )
 def config_host(host: Host) -> Optional[Finding]:
-    wanted = f"unix://{host.runtime_dir}/podman/podman.sock"
+    wanted = _socket(host)
     wrong = []
-    docker = host.docker_runners
+    docker, environment = host.docker_runners, _environment(dict(host.get("units.runner", {})))
+    default = next((entry.partition("=")[2] for entry in environment if entry.startswith("DOCKER_HOST=")), "")
     for index, runner in enumerate(host.runners):
-        # /var/run is a link to /run.
-        present = str(runner.get("docker", {}).get("host")).replace("unix:///var/run/", "unix:///run/", 1)
-        if runner in docker and present != wanted:
+        present = str(runner.get("docker", {}).get("host") or default)
+        if runner in docker and _plain_address(present) != wanted:
             wrong.append((index, runner))
     if not wrong:
         return None
@@ -420,6 +436,27 @@ def config_host(host: Host) -> Optional[Finding]:
             *((f"runners[{index}].docker", "host", f'"{wanted}"') for index, _runner in wrong),
         ),
     )
+
+
+def _socket(host: Host) -> str:
+    """The address of the user's Podman."""
+    return f"unix://{host.runtime_dir}/podman/podman.sock"
+
+
+def _plain_address(address: str) -> str:
+    # /var/run is a link to /run.
+    return address.replace("unix:///var/run/", "unix:///run/", 1)
+
+
+def _environment(unit: dict[str, str]) -> list[str]:
+    """The variables of the service that choose the engine."""
+    unset = unit.get("UnsetEnvironment", "").split()
+    return [
+        entry
+        for entry in unit.get("Environment", "").split()
+        if entry.split("=")[0] in ("DOCKER_HOST", "DOCKER_API_VERSION")
+        and not {entry, entry.split("=")[0]}.intersection(unset)
+    ]
 
 
 def _host_text(runner: dict[str, Any]) -> str:
@@ -436,19 +473,12 @@ def _host_text(runner: dict[str, Any]) -> str:
     reference="GitLab Runner: docker executor",
 )
 def env_conflict(host: Host) -> Optional[Finding]:
-    unit = _unit(host)
-    unset = unit.get("UnsetEnvironment", "").split()
-    found = [
-        entry
-        for entry in unit.get("Environment", "").split()
-        if entry.split("=")[0] in ("DOCKER_HOST", "DOCKER_API_VERSION")
-        and not {entry, entry.split("=")[0]}.intersection(unset)
-    ]
+    right = f"DOCKER_HOST={_socket(host)}"
+    found = [entry for entry in _environment(_unit(host)) if _plain_address(entry) != right]
     if not found:
         return None
-    service = host.facts.get("service", "gitlab-runner")
+    service, folder = _service(host), _dropins(host)
     names = " ".join(entry.split("=")[0] for entry in found)
-    folder = f"/etc/systemd/system/{service}.service.d"
     return Finding(
         f"{service}.service sets {', '.join(found)}.",
         (f"systemctl show {service}: {' '.join(found)}",),
@@ -456,7 +486,7 @@ def env_conflict(host: Host) -> Optional[Finding]:
             f"mkdir -p {folder}",
             f"printf '%s\\n' '[Service]' 'UnsetEnvironment={names}' > {folder}/rootless-environment.conf",
             "systemctl daemon-reload",
-            f"systemctl restart {service}",
+            f"systemctl restart {shlex.quote(service)}",
         ),
         "Running jobs are aborted by the restart unless the unit stops with SIGQUIT.",
     )
@@ -496,7 +526,7 @@ def mounted_into_jobs(host: Host) -> Optional[Finding]:
 
 
 def _toml_list(values: list[Any]) -> str:
-    return "[" + ", ".join('"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values) + "]"
+    return "[" + ", ".join(format_string(str(value)) for value in values) + "]"
 
 
 @CHECKS.check(
@@ -562,38 +592,64 @@ def privileged(host: Host) -> Optional[Finding]:
     "cache.perm",
     WARNING,
     title="Containers cannot enter a directory of the host that jobs use",
-    why="Root in a container is the runner user outside, other users have subordinate ids: each directory on the way "
-    "must be open to others. Otherwise a job ends with 'received 409'.",
+    why="The runner user mounts the directory, so that it has to be able to enter each one on the way; otherwise a job "
+    "ends with 'received 409'. Root in a container is that user outside, other users are others, to whom the directory "
+    "itself must be open.",
     variable="runner_runners",
     reference="GitLab Runner: docker executor, volumes",
     after=("user.missing",),
 )
 def cache_perm(host: Host) -> Optional[Finding]:
     closed, missing = {}, []
-    for path, parents in host.need("certificates")["host_paths"].items():
-        for entry in parents:
-            if "mode" in entry and not int(entry["mode"], 8) & 0o001 and _is_folder(entry):
-                closed[entry["path"]] = entry
-        if not parents or parents[-1].get("path") != path.rstrip("/"):
+    # The runner makes directories of its own in these, and opens them.
+    caches = {str(runner.get("docker", {}).get("cache_dir")) for runner in host.runners}
+    for path, entries in host.need("certificates")["host_paths"].items():
+        if not path.startswith("/"):
+            # It is relative to the working directory of the runner.
+            continue
+        plain = posixpath.normpath(re.sub("/+", "/", path))
+        for entry in _closed_folders(host, path, entries, () if path in caches else (plain,)):
+            closed[entry["path"]] = entry
+        if plain != "/" and (not entries or entries[-1].get("path") != plain):
             missing.append(path)
     if not closed and not missing:
         return None
     names = [*closed, *missing]
     return Finding(
-        f"{names[0]} {'is closed to other users' if closed else 'does not exist'}, and config.toml gives it to jobs.",
+        f"{names[0]} {'is closed to users of containers' if closed else 'does not exist'}, and config.toml gives it to "
+        "jobs.",
         (
             *(f"{path}: uid {entry['uid']}, mode {entry['mode']}" for path, entry in closed.items()),
             *(f"{path}: not there" for path in missing),
         ),
         (
-            *(f"install -d -o {host.user} -g {host.gid} -m 0755 {shlex.quote(path)}" for path in missing),
+            *(f"install -d -o {shlex.quote(host.user)} -g {host.gid} -m 0755 {shlex.quote(path)}" for path in missing),
             *(f"chmod o+x {shlex.quote(path)}" for path in closed),
         ),
     )
 
 
-def _is_folder(entry: dict[str, Any]) -> bool:
-    return bool(entry.get("folder", True))
+def _closed_folders(
+    host: Host, path: str, entries: list[dict[str, Any]], mounted: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """The folders that keep a container from a path, of those that lead to it and the path itself.
+
+    Who mounts it is the runner user, so that others have to enter only what is mounted.
+    """
+    # Asked as that user: it may have the right by another of its groups, or by an access control list.
+    reached = host.get("access", {}).get(path, {}).get("read", False)
+    closed = []
+    for entry in entries:
+        if "mode" not in entry or not entry.get("folder", True):
+            continue
+        bit = 0o001
+        if entry["path"] not in mounted:
+            if reached:
+                continue
+            bit = 0o100 if entry["uid"] == host.uid else 0o010 if entry["gid"] == host.gid else 0o001
+        if not int(entry["mode"], 8) & bit:
+            closed.append(entry)
+    return closed
 
 
 # --- certificates ---
@@ -628,6 +684,8 @@ def _own_ca(host: Host, runner: dict[str, Any]) -> Optional[str]:
 def ca_runner(host: Host) -> Optional[Finding]:
     access, certificates = host.need("access"), host.need("certificates")
     user_mode = _mode(dict(host.get("units.runner", {}))) == "user"
+    owner = f"-o {shlex.quote(host.user)} -g {host.gid}"
+    folders = [f"{host.home}/.gitlab-runner", f"{host.home}/.gitlab-runner/certs"]
     for runner in host.runners:
         own, name = runner.get("tls-ca-file"), _host_of(runner)
         if own and not access.get(own, {}).get("read"):
@@ -646,9 +704,8 @@ def ca_runner(host: Host) -> Optional[Finding]:
                 f"The CA of {name} is in /etc/gitlab-runner/certs, where a runner that is not root does not look.",
                 (f"{system}: exists", f"{mine}: not there"),
                 (
-                    f"install -d -o {host.user} -g {host.gid} -m 0700 {host.home}/.gitlab-runner "
-                    f"{host.home}/.gitlab-runner/certs",
-                    f"install -o {host.user} -g {host.gid} -m 0644 {system} {mine}",
+                    f"install -d {owner} -m 0700 {' '.join(map(shlex.quote, folders))}",
+                    f"install {owner} -m 0644 {shlex.quote(system)} {shlex.quote(mine)}",
                 ),
             )
     return None
@@ -796,9 +853,11 @@ def ca_registry(host: Host) -> Optional[Finding]:
         images = [runner.get("docker", {}).get(key) for key in ("image", "helper_image")]
         for image in filter(None, map(str, filter(None, images))):
             registry = image.split("/")[0]
-            private = "/" in image and ("." in registry or ":" in registry) and registry not in PUBLIC_REGISTRIES
+            # The CA says nothing of a registry of somebody else.
+            private = "/" in image and _same_domain(registry, _host_of(runner))
             if ca and private and registry not in certificates["registries"] and not certificates["local"]:
                 folder = f"/etc/containers/certs.d/{registry}"
+                quoted = shlex.quote(folder)
                 return Finding(
                     f"The runner {runner.get('name')} takes images from {registry} and GitLab has a private CA, but "
                     f"Podman has none for {registry}.",
@@ -807,9 +866,19 @@ def ca_registry(host: Host) -> Optional[Finding]:
                         f"{folder}: not there",
                         "/usr/local/share/ca-certificates: empty",
                     ),
-                    (f"install -d -m 0755 {folder}", f"install -m 0644 {shlex.quote(ca)} {folder}/ca.crt"),
+                    (f"install -d -m 0755 {quoted}", f"install -m 0644 {shlex.quote(ca)} {quoted}/ca.crt"),
                 )
     return None
+
+
+def _same_domain(registry: str, gitlab: str) -> bool:
+    """Whether a registry, which may have a port, is on the host of GitLab or in the domain of that."""
+    name, parent = registry.partition(":")[0].lower(), gitlab.partition(".")[2]
+    if not name or not gitlab or gitlab == "gitlab.com":
+        return False
+    # What is right of the first dot of an address, or of a name as short as example.com, is no domain of one owner.
+    domain = parent if "." in parent and not re.search(r"\.\d+$", gitlab) else gitlab
+    return name == gitlab or f".{name}".endswith(f".{domain}")
 
 
 @CHECKS.check(

@@ -565,7 +565,9 @@ def sudo_facts() -> Fact:
         for path in sorted(glob.glob(pattern))
         if os.path.isfile(path) and re.search(r"\bsudo\s+-\w*E", read_or(path, "")[:65536])
     ]
-    return {"rs": "sudo-rs" in os.path.realpath(which("sudo") or ""), "scripts": scripts}
+    # The alternative of Ubuntu is /usr/lib/cargo/bin/sudo.
+    program = os.path.realpath(which("sudo") or "")
+    return {"rs": "sudo-rs" in program or "/cargo/bin/" in program, "scripts": scripts}
 
 
 def journal(*arguments: str) -> Fact:

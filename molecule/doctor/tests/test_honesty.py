@@ -274,8 +274,7 @@ CASES = [
     ),
     Case(
         "cache.perm",
-        "install -d -o $U -m 0700 /srv/ci; install -d -o $U /srv/ci/cache; docker 'volumes = "
-        '["/srv/ci/cache:/cache"]\'',
+        "install -d -m 0700 /srv/ci; install -d -o $U /srv/ci/cache; docker 'volumes = [\"/srv/ci/cache:/cache\"]'",
         f"rm -r /srv/ci; {RESTORE_CONFIG}",
     ),
     Case(

@@ -337,6 +337,25 @@ def test_only_processes_of_this_namespace_are_looked_at(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("target", "rs"),
+    [
+        # On Ubuntu it is an alternative, and its folder has all programs in Rust of such packages.
+        ("usr/lib/cargo/bin/sudo", True),
+        ("usr/bin/sudo-rs", True),
+        ("usr/bin/sudo.ws", False),
+    ],
+)
+def test_which_sudo_it_is(tmp_path, monkeypatch, target, rs):
+    program, alternative, sudo = tmp_path / target, tmp_path / "alternatives-sudo", tmp_path / "sudo"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    alternative.symlink_to(program)
+    sudo.symlink_to(alternative)
+    monkeypatch.setattr(host_facts, "which", lambda name: str(sudo))
+    assert host_facts.sudo_facts()["rs"] is rs
+
+
 def test_days_left(tmp_path):
     cryptography = pytest.importorskip("cryptography")
     from cryptography import x509
