@@ -79,14 +79,14 @@ def runner_missing(host: Host) -> Optional[Finding]:
     unit = host.get("units.runner", {})
     if host.need("runner").get("program") or unit.get("LoadState") == "loaded":
         return None
-    known, kind = ("apt-cache madison gitlab-runner | grep -q .", "deb")
+    # What distributions have by the name of the runner, if anything, is years old, and comes without this package.
+    known, kind = "apt-cache madison gitlab-runner-helper-images | grep -q .", "deb"
     if host.get("os.family") == "redhat":
-        known, kind = ("dnf --quiet list gitlab-runner >/dev/null 2>&1", "rpm")
+        known, kind = "dnf --quiet list gitlab-runner-helper-images >/dev/null 2>&1", "rpm"
     return Finding(
         "There is no gitlab-runner in PATH and no unit for it.",
         ("gitlab-runner: not found",),
         (
-            # No release of a distribution has the package.
             f"{known} || curl --fail --silent --show-error --location {ADD_REPOSITORY}.{kind}.sh | bash",
             host.install("gitlab-runner"),
         ),
@@ -400,8 +400,8 @@ def platform_key(host: Host) -> Optional[Finding]:
             # Otherwise the package also removes what it takes for unused in the Docker or Podman of root.
             "NO_DOCKER_PRUNE=1 apt-get install --yes gitlab-runner gitlab-runner-helper-images",
         ),
-        "Running jobs are aborted by the upgrade, which restarts the service: wait for them, or stop the runner with "
-        "SIGQUIT first.",
+        "Running jobs are aborted by the upgrade, which restarts the service, unless the unit stops with SIGQUIT: wait "
+        "for them, or stop the runner with SIGQUIT first.",
     )
 
 
@@ -600,7 +600,8 @@ def privileged(host: Host) -> Optional[Finding]:
     after=("user.missing",),
 )
 def cache_perm(host: Host) -> Optional[Finding]:
-    closed, missing = {}, []
+    closed: dict[str, tuple[dict[str, Any], str]] = {}
+    missing = []
     # The runner makes directories of its own in these, and opens them.
     caches = {str(runner.get("docker", {}).get("cache_dir")) for runner in host.runners}
     for path, entries in host.need("certificates")["host_paths"].items():
@@ -608,8 +609,7 @@ def cache_perm(host: Host) -> Optional[Finding]:
             # It is relative to the working directory of the runner.
             continue
         plain = posixpath.normpath(re.sub("/+", "/", path))
-        for entry in _closed_folders(host, path, entries, () if path in caches else (plain,)):
-            closed[entry["path"]] = entry
+        closed.update(_closed_folders(host, path, entries, "" if path in caches else plain))
         if plain != "/" and (not entries or entries[-1].get("path") != plain):
             missing.append(path)
     if not closed and not missing:
@@ -619,36 +619,37 @@ def cache_perm(host: Host) -> Optional[Finding]:
         f"{names[0]} {'is closed to users of containers' if closed else 'does not exist'}, and config.toml gives it to "
         "jobs.",
         (
-            *(f"{path}: uid {entry['uid']}, mode {entry['mode']}" for path, entry in closed.items()),
+            *(f"{path}: uid {entry['uid']}, mode {entry['mode']}" for path, (entry, _who) in closed.items()),
             *(f"{path}: not there" for path in missing),
         ),
         (
             *(f"install -d -o {shlex.quote(host.user)} -g {host.gid} -m 0755 {shlex.quote(path)}" for path in missing),
-            *(f"chmod o+x {shlex.quote(path)}" for path in closed),
+            *(f"chmod {who}+x {shlex.quote(path)}" for path, (_entry, who) in closed.items()),
         ),
     )
 
 
 def _closed_folders(
-    host: Host, path: str, entries: list[dict[str, Any]], mounted: tuple[str, ...] = ()
-) -> list[dict[str, Any]]:
-    """The folders that keep a container from a path, of those that lead to it and the path itself.
+    host: Host, path: str, entries: list[dict[str, Any]], mounted: str
+) -> dict[str, tuple[dict[str, Any], str]]:
+    """The folders that keep a container from a path, of those that lead to it and itself, and who cannot enter them.
 
     Who mounts it is the runner user, so that others have to enter only what is mounted.
     """
     # Asked as that user: it may have the right by another of its groups, or by an access control list.
     reached = host.get("access", {}).get(path, {}).get("read", False)
-    closed = []
+    closed = {}
     for entry in entries:
         if "mode" not in entry or not entry.get("folder", True):
             continue
-        bit = 0o001
-        if entry["path"] not in mounted:
+        who = "o"
+        if entry["path"] != mounted:
             if reached:
                 continue
-            bit = 0o100 if entry["uid"] == host.uid else 0o010 if entry["gid"] == host.gid else 0o001
-        if not int(entry["mode"], 8) & bit:
-            closed.append(entry)
+            # The kernel looks at the first of these that fits.
+            who = "u" if entry["uid"] == host.uid else "g" if entry["gid"] == host.gid else "o"
+        if not int(entry["mode"], 8) & {"u": 0o100, "g": 0o010, "o": 0o001}[who]:
+            closed[entry["path"]] = (entry, who)
     return closed
 
 
@@ -854,7 +855,7 @@ def ca_registry(host: Host) -> Optional[Finding]:
         for image in filter(None, map(str, filter(None, images))):
             registry = image.split("/")[0]
             # The CA says nothing of a registry of somebody else.
-            private = "/" in image and _same_domain(registry, _host_of(runner))
+            private = "/" in image and re.search("[.:]", registry) and _same_domain(registry, _host_of(runner))
             if ca and private and registry not in certificates["registries"] and not certificates["local"]:
                 folder = f"/etc/containers/certs.d/{registry}"
                 quoted = shlex.quote(folder)

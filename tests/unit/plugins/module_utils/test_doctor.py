@@ -337,7 +337,8 @@ def test_a_network_tool_that_podman_does_not_know_is_no_package():
     ("modes", "remedy"),
     [
         ([(0, 0, "0700"), (995, 995, "0755")], ["chmod o+x /srv"]),
-        ([(0, 995, "0705"), (995, 995, "0755")], ["chmod o+x /srv"]),
+        ([(0, 995, "0705"), (995, 995, "0755")], ["chmod g+x /srv"]),
+        ([(995, 995, "0055"), (995, 995, "0755")], ["chmod u+x /srv"]),
         ([(0, 0, "0755"), (995, 995, "0700")], ["chmod o+x /srv/ci"]),
         ([(995, 995, "0700"), (0, 0, "0750")], ["chmod o+x /srv/ci"]),
     ],
@@ -367,6 +368,8 @@ def test_without_a_docker_host_the_environment_has_to_name_the_socket(environmen
         ("other.com", "example.com", False),
         ("notexample.com", "gitlab.example.com", False),
         ("registry.gitlab.com", "gitlab.com", False),
+        # The one of Docker Hub, in which that is a name space.
+        ("gitlab", "gitlab", False),
         ("nvcr.io", "", False),
     ],
 )
