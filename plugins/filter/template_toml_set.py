@@ -18,6 +18,7 @@ description:
   - The key is set in each such table, for example in both branches of an C(if).
   - It fails, and says why, where an edit would be a guess. That is so if the key is set under a condition, if a
     template action gives its value, if a table is an inline table or is made by dotted keys, or if the text is no TOML.
+    It also fails if a value has C({{) in it, which the chart would run as an action.
 positional: _input
 options:
   _input:

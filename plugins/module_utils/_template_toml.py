@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain, zip_longest
 from typing import Any, NoReturn, Optional, Union
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
@@ -156,9 +157,14 @@ def leaves(wanted: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]
             )
         else:
             try:
-                _toml.format_value(value)
+                source = f"{_toml.format_path(here)} = {_toml.format_value(value)}"
             except _toml.TomlError as error:
                 raise TemplateTomlError(f"{name}: {error}") from None
+            if "{{" in source:
+                raise TemplateTomlError(
+                    f"{name} has {{{{ in it, which the chart would run as an action of its template; write it into the"
+                    ' template by hand, with {{ "{{" }} in place of each {{'
+                )
             yield here, value
 
 
@@ -563,20 +569,26 @@ class _Editor:
             return None
         for length in range(len(self.table) - 1, len(top.path), -1):
             found = [header for header in inside if header.path == self.table[:length]]
-            # Of tables that several branches have, none is the right one; all are in the top one.
-            if len(found) == 1:
+            # A table of a branch is not always there, but the top one is, and all are inside of that.
+            if len(found) == 1 and found[0].context == top.context and not self._moves_keys(found[0]):
                 return found[0]
         return top
+
+    def _moves_keys(self, parent: Header) -> bool:
+        """Whether a table inserted for a parent would get keys, or what actions write, that are others' now."""
+        place, _indent = self._table_place(parent)
+        return any(
+            statement.start >= place and any(self._header(owner).start < place for owner in statement.owners)
+            for statement in self.reader.statements
+            if not isinstance(statement, Header)
+        )
 
     def _is_under(self, header: Header, top: Header) -> bool:
         return top is self.root or header is top or top.number in header.arrays.get(top.path, ())
 
     def _set(self, header: Header) -> None:
         reader = self.reader
-        if header.context and not self._is_repeated(header):
-            self._warn(
-                header.start, f"[{_toml.format_path(header.spelling)}] is conditional: elsewhere the key is not set"
-            )
+        self._warn_of_condition(header)
         found = [pair for pair in self._pairs() if header.number in pair.owners and self._sets(pair)]
         for pair in found:
             if pair.owners != {header.number}:
@@ -590,16 +602,23 @@ class _Editor:
         if not found:
             self._insert_key(header)
 
-    def _is_repeated(self, header: Header) -> bool:
-        """Whether each branch of the block that the header is in has the table."""
-        number = header.context[-1][0]
-        block = self.reader.template.blocks[number]
-        branches = {
-            other.context[-1]
-            for other in self.headers
-            if other.path == header.path and other.context[:-1] == header.context[:-1] and other.context
-        }
-        return block.complete and all((number, branch) in branches for branch in range(len(block.branches)))
+    def _warn_of_condition(self, header: Header) -> None:
+        contexts = {other.context for other in self.headers if other.path == header.path}
+
+        def has(context: Context) -> bool:
+            """Whether the table is there whenever this branch is taken."""
+            inside = {other[len(context)][0] for other in contexts - {context} if other[: len(context)] == context}
+            return context in contexts or any(in_all_branches(context, number) for number in inside)
+
+        def in_all_branches(context: Context, number: int) -> bool:
+            block = self.reader.template.blocks[number]
+            return block.complete and all(has((*context, (number, branch))) for branch in range(len(block.branches)))
+
+        blocks = enumerate(header.context)
+        if not all(in_all_branches(header.context[:depth], number) for depth, (number, _branch) in blocks):
+            brackets = "[[{}]]" if header.array else "[{}]"
+            name = brackets.format(_toml.format_path(header.spelling))
+            self._warn(header.start, f"{name} is conditional: elsewhere the key is not set")
 
     def _replace(self, pair: Pair) -> None:
         reader = self.reader
@@ -648,24 +667,9 @@ class _Editor:
         return "" if header is self.root else self._deeper(self._indent(header.start) or "")
 
     def _insert_table(self, parent: Header) -> None:
-        """Insert a header with the key before the first table that is inside of the parent, else at its end."""
-        reader = self.reader
-        following = self.headers[parent.number + 1 :]
-        inner = following[0] if following else None
-        indent: Optional[str] = ""
-        if parent is self.root:
-            place = len(reader.text)
-        elif (
-            inner and inner.context == parent.context and self._is_inside(inner, parent) and not self._has_parts(parent)
-        ):
-            indent = self._indent(inner.start)
-            if indent is None:
-                reader.fail(inner.start, f"the header shares its line, so that no [{self.table_name}] can be added")
-            place = self._before_comments(reader.line_start(inner.start))
-        else:
-            place = self._section_end(parent)
-            indent = self._deeper(self._indent(parent.start) or "")
-        indent = indent or ""
+        """Insert a header with the key."""
+        place, indent = self._table_place(parent)
+        self._warn_of_condition(parent)
         inside = {header.number for header in self.headers if self._is_inside(header, parent)}
         self._warn_of_actions({parent.number} | inside, f"[{self.table_name}]", keys=False)
         self._insert_lines(
@@ -675,6 +679,20 @@ class _Editor:
                 f"{self._deeper(indent)}{_toml.format_key(self.key)} = {_toml.format_value(self.value)}",
             ],
         )
+
+    def _table_place(self, parent: Header) -> tuple[int, str]:
+        """The place before the first table that is inside of the parent, else at its end, and the indentation there."""
+        reader = self.reader
+        following = self.headers[parent.number + 1 :]
+        inner = following[0] if following else None
+        if parent is self.root:
+            return len(reader.text), ""
+        if inner and inner.context == parent.context and self._is_inside(inner, parent) and not self._has_parts(parent):
+            indent = self._indent(inner.start)
+            if indent is None:
+                reader.fail(inner.start, f"the header shares its line, so that no [{self.table_name}] can be added")
+            return self._before_comments(reader.line_start(inner.start)), indent
+        return self._section_end(parent), self._deeper(self._indent(parent.start) or "")
 
     def _spelling(self, parent: Header) -> Path:
         """The path of the table for a header inside of the parent, with the keys spelled as they are there already."""
@@ -772,11 +790,13 @@ class _Editor:
 def _verify(before: Reader, after: Reader, values: dict[Path, Any]) -> None:
     """Check, in each combination of branches, that the edit changes what it should and nothing else.
 
+    Each is checked twice: the actions on lines of their own write nothing, and each of them writes a key.
     The paths of the values are folded.
     """
     problem: Optional[str] = None
     readable = effective = False
     templates = [Template(_ELLIPSIS.sub(_blanked, reader.text)) for reader in (before, after)]
+    lines = _Lines(before, after)
     for combination in templates[0].combinations():
         texts = [template.render(combination, before.outputs) for template in templates]
         try:
@@ -784,29 +804,90 @@ def _verify(before: Reader, after: Reader, values: dict[Path, Any]) -> None:
         except _toml.TomlError as error:
             # Conditions can exclude each other: not all combinations are possible.
             problem = problem or _origin(templates[0], texts[0], error)
-            continue
-        readable = True
-        try:
-            new = _toml.loads(texts[1][0])
-        except _toml.TomlError as error:
-            raise TemplateTomlError(
-                f"with the edit it would not be TOML any more, {_origin(templates[1], texts[1], error)}."
-                " Set the key by hand"
-            ) from None
-        for path, value in differences(old, new):
-            if fold(path) not in values or not _toml.same(value, values[fold(path)]):
-                raise TemplateTomlError(f"the edit would also change {_toml.format_path(path)}; set the key by hand")
-        for path, value in values.items():
-            found = list(settings(new, path))
-            if not all(all_same(setting, value) for setting in found):
+        else:
+            readable = True
+            try:
+                new = _toml.loads(texts[1][0])
+            except _toml.TomlError as error:
                 raise TemplateTomlError(
-                    f"with the edit, {_toml.format_path(path)} would not be set everywhere; set it by hand"
-                )
-            effective = effective or bool(found)
+                    f"with the edit it would not be TOML any more, {_origin(templates[1], texts[1], error)}."
+                    " Set the key by hand"
+                ) from None
+            for path, value in differences(old, new):
+                if fold(path) not in values or not _toml.same(value, values[fold(path)]):
+                    raise TemplateTomlError(
+                        f"the edit would also change {_toml.format_path(path)}; set the key by hand"
+                    )
+            for path, value in values.items():
+                found = list(settings(new, path))
+                if not all(all_same(setting, value) for setting in found):
+                    raise TemplateTomlError(
+                        f"with the edit, {_toml.format_path(path)} would not be set everywhere; set it by hand"
+                    )
+                effective = effective or bool(found)
+        if lines.actions:
+            lines.verify(*(template.render(combination, lines.outputs)[0] for template in templates))
     if not readable:
         raise TemplateTomlError(f"not TOML, whichever branches are taken: {problem}")
     if not effective:
         raise TemplateTomlError("the edit would have no effect, whichever branches are taken; set the key by hand")
+
+
+class _Lines:
+    """What becomes of the keys that the actions on lines of their own may write."""
+
+    def __init__(self, before: Reader, after: Reader) -> None:
+        self.reader = before
+        self.outputs = list(before.outputs)
+        self.actions = [
+            number
+            for number, action in enumerate(before.template.actions)
+            if action.kind == "output"
+            and any(
+                isinstance(statement, Opaque) and statement.start <= action.start < statement.end
+                for statement in before.statements
+            )
+        ]
+        mark = next(character for character in _PRIVATE if character not in before.text + after.text)
+        self._pattern = re.compile(f"{mark}([0-9]+){mark}")
+        for number in self.actions:
+            self.outputs[number] = f"{mark}{number}{mark}"
+
+    def verify(self, old: str, new: str) -> None:
+        """Check a text with the C(outputs), before and after the edit. Raises TemplateTomlError."""
+        keys = list(self._keys(old))
+        names = {key.strip().partition(" ")[0] for key in keys}
+        # Each other part is the number of an action, and the keys are in the same order in both texts.
+        texts = [
+            "".join(chain.from_iterable(zip_longest(self._pattern.split(text)[::2], keys, fillvalue="")))
+            for text in (old, new)
+        ]
+        try:
+            data = _toml.loads(texts[0])
+        except _toml.TomlError:
+            return
+        try:
+            changed = list(differences(data, _toml.loads(texts[1])))
+        except _toml.TomlError as error:
+            line = "".join(texts[1].split("\n")[(error.line or 1) - 1 :][:1])
+            number = next((number for number in self.actions if f"-{number} = 1" in line), self.actions[0])
+            self._fail(number, "what is inserted would be on one line with what {} writes")
+        for path, _value in changed:
+            if path[-1] in names:
+                self._fail(int(path[-1].rpartition("-")[2]), "the edit would move what {} writes into another table")
+
+    def _keys(self, text: str) -> Iterator[str]:
+        """For each of the actions in a text, a line with a key, as far as it is not on a line of its own."""
+        for match in self._pattern.finditer(text):
+            before = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+            after = _LINE_END.match(text, match.end())
+            lead, end = "\n" if before.strip() else "", "" if after else "\n"
+            yield f"{lead}written-{match.start()}-{match[1]} = 1{end}"
+
+    def _fail(self, number: int, message: str) -> NoReturn:
+        action = self.reader.template.actions[number]
+        source = first_line(self.reader.text, action)
+        self.reader.fail(action.start, f"{message.format(source)}; set the key by hand")
 
 
 def _blanked(match: re.Match[str]) -> str:

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _toml
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._template_toml import (
     TemplateTomlError,
     set_values,
@@ -21,6 +23,7 @@ FIXTURES = Path(__file__).parent / "fixtures/template_toml"
 PUBLISHED = Path(__file__).parents[5] / "shared/data/helm_values"
 PRIVILEGED = {"runners": {"kubernetes": {"privileged": True}}}
 SERVICES = {"runners": {"kubernetes": {"service_container_security_context": {"privileged": True}}}}
+SERVICES_TABLE = "kubernetes.service_container_security_context"
 
 
 def edit(text: str, wanted: dict[str, Any] | None = None) -> str:
@@ -157,6 +160,34 @@ def test_small_templates(before: str, after: str) -> None:
             "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n",
         ),
         (
+            SERVICES,
+            "[[runners]]\n  {{- if .a }}\n  [runners.kubernetes]\n  {{- end }}\n  [runners.cache]\n",
+            "[[runners]]\n  {{- if .a }}\n  [runners.kubernetes]\n  {{- end }}\n  [runners.cache]\n"
+            "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n",
+        ),
+        (
+            SERVICES,
+            "{{ if .a }}\n[[runners]]\nname = 'a'\n{{ else }}\n[[runners]]\n{{ end }}\n[runners.kubernetes]\n",
+            "{{ if .a }}\n[[runners]]\nname = 'a'\n"
+            "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n"
+            "{{ else }}\n[[runners]]\n"
+            "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n"
+            "{{ end }}\n[runners.kubernetes]\n",
+        ),
+        # What the condition has before its table, a key or an action, belongs to the table above it.
+        (
+            SERVICES,
+            "[[runners]]\n[runners.kubernetes]\n{{ if .a }}\ncpu_limit = '1'\n[runners.cache]\n{{ end }}\n",
+            "[[runners]]\n[runners.kubernetes]\n{{ if .a }}\ncpu_limit = '1'\n[runners.cache]\n{{ end }}\n"
+            "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n",
+        ),
+        (
+            SERVICES,
+            "[[runners]]\n[runners.kubernetes]\n{{- if .a }}\n{{- .b }}\n[runners.cache]\n{{- end }}\n",
+            "[[runners]]\n[runners.kubernetes]\n{{- if .a }}\n{{- .b }}\n[runners.cache]\n{{- end }}\n"
+            "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n",
+        ),
+        (
             {"runners": {"limit": 4, "kubernetes": {"image": 'b"c', "cpu_limit": "2", "tolerations": ["x", "y"]}}},
             "[[runners]]\n  limit = 3\n  [runners.kubernetes]\n    image = 'a' # old\n",
             "[[runners]]\n  limit = 4\n  [runners.kubernetes]\n"
@@ -285,6 +316,14 @@ KUBERNETES = "[[runners]]\n[runners.kubernetes]\n"
             KUBERNETES + "{{ if .a }}x = 1{{ else }}privileged = false{{ end }}",
             "line 3: runners.kubernetes.privileged is set",
         ),
+        (
+            "[[runners]]\n{{- if .a }}\n{{- .b }}\n[session_server]\n{{- end }}\n",
+            "line 3: the edit would move what {{- .b }} writes into another table",
+        ),
+        (
+            "[[runners]]\n{{ .b -}}\n",
+            "line 2: what is inserted would be on one line with what {{ .b -}} writes",
+        ),
         (KUBERNETES + "image = 'a\n", "line 3: this string is not closed"),
         (KUBERNETES + 'image = """a\n', "line 3: this string is not closed"),
         (KUBERNETES + "image = ['a'\n", "line 3: a bracket of this value is not closed"),
@@ -314,6 +353,9 @@ def test_refuses_what_would_be_a_guess(text: str, message: str) -> None:
         ({"runners": {"limit": None}}, "runners.limit is null"),
         ({"runners": {"limit": 1}, "Runners": {"Limit": 2}}, "Runners.Limit is there twice, in different case"),
         ({"runners": [{"limit": 1}]}, "runners is a list of tables"),
+        ({"runners": {"a": "docker ps --format {{.Names}}"}}, "runners.a has {{ in it, which the chart would run"),
+        ({"runners": {"a": [["x", "{{"]]}}, 'by hand, with {{ "{{" }} in place of each {{'),
+        ({"runners": {"kubernetes": {"node_selector": {"{{ .a }}": "b"}}}}, "has {{ in it"),
         ({"runners": {"limit": 1 << 64}}, "runners.limit: a number has more than 64 bits"),
     ],
 )
@@ -342,6 +384,17 @@ def test_refuses_what_cannot_be_set(wanted: dict[str, Any], message: str) -> Non
             "[[runners]]\n{{ if .a }}\n[runners.kubernetes]\n{{ else }}\n[runners.kubernetes]\n{{ end }}\n",
             [],
         ),
+        (
+            "[[runners]]\n{{ if .a }}\n{{ if .b }}\n[runners.kubernetes]\n{{ else }}\n[runners.kubernetes]\n"
+            "{{ end }}\n{{ end }}\n",
+            ["line 4: [runners.kubernetes] is conditional", "line 6: [runners.kubernetes] is conditional"],
+        ),
+        (
+            "[[runners]]\n{{ if .a }}\n{{ if .b }}\n[runners.kubernetes]\n{{ else }}\n[runners.kubernetes]\n"
+            "{{ end }}\n{{ else }}\n[runners.kubernetes]\n{{ end }}\n",
+            [],
+        ),
+        ("{{ if .a }}\n[[runners]]\n{{ end }}\n", ["line 2: [[runners]] is conditional"]),
         (KUBERNETES + KUBERNETES, ["line 3: GitLab Runner accepts only one [[runners]]"]),
         ("{{ if .a }}\n[[runners]]\n{{ else }}\n[[runners]]\n{{ end }}\n", []),
     ],
@@ -452,6 +505,69 @@ def template(draw: st.DrawFn) -> tuple[str, str]:
 def test_only_the_value_changes(texts: tuple[str, str]) -> None:
     before, after = texts
     assert edit(before) == after
+
+
+CONDITIONS = ["a", "b"]
+TABLES = ["runners.kubernetes", "runners.kubernetes", f"runners.{SERVICES_TABLE}", "runners.cache", "session_server"]
+
+
+@st.composite
+def branches(draw: st.DrawFn, depth: int = 0) -> list[str]:
+    """Lines of a template in which tables and keys, and actions that write keys, stand under conditions, too."""
+    lines = []
+    for _line in range(draw(st.integers(0, 4))):
+        kind = draw(st.sampled_from(["table", "table", "key", "action", "action", *["if", "if"][depth:]]))
+        if kind == "table":
+            lines.append(f"[{draw(st.sampled_from(TABLES))}]")
+        elif kind == "if":
+            other = ["{{ else }}", *draw(branches(depth + 1))] if draw(st.booleans()) else []
+            condition = draw(st.sampled_from(CONDITIONS))
+            lines += [f"{{{{ if .{condition} }}}}", *draw(branches(depth + 1)), *other, "{{ end }}"]
+        else:
+            name = draw(st.integers(0, 99))
+            lines.append(f"key{name} = 1" if kind == "key" else f"{{{{ .written{name} }}}}")
+    return lines
+
+
+def executed(text: str, true: tuple[str, ...]) -> str:
+    """What a template of C(branches) writes where these conditions are true."""
+    stack, written = [True], []
+    for line in text.splitlines():
+        word = line.strip("{} ").split(" .")
+        if line.startswith("{{ if"):
+            stack.append(word[1] in true)
+        elif line == "{{ else }}":
+            stack[-1] = not stack[-1]
+        elif line == "{{ end }}":
+            stack.pop()
+        elif all(stack):
+            written.append(f"{word[0].strip('.')} = 1" if line.startswith("{{") else line)
+    return "\n".join(written) + "\n"
+
+
+@settings(max_examples=300, deadline=None)
+@given(branches(), st.booleans())
+def test_sets_only_the_key_whatever_branches_are_taken(lines: list[str], services: bool) -> None:
+    wanted = SERVICES if services else PRIVILEGED
+    before = "\n".join(["[[runners]]", *lines, ""])
+    try:
+        edited = set_values(before, wanted)
+    except TemplateTomlError:
+        return
+    conditional = any("is conditional" in warning for warning in edited.warnings)
+    for true in (taken for length in range(3) for taken in combinations(CONDITIONS, length)):
+        try:
+            expected = _toml.loads(executed(before, true))
+        except _toml.TomlError:
+            continue
+        found = _toml.loads(executed(edited.text, true))
+        if conditional and found == expected:
+            continue
+        table = expected["runners"][0].setdefault("kubernetes", {})
+        if services:
+            table = table.setdefault(SERVICES_TABLE.partition(".")[2], {})
+        table["privileged"] = True
+        assert found == expected
 
 
 PIECES = '[[runners]] [runners.kubernetes] [runners.cache] privileged = true \' " """ {{ .x }} # [ ] { } ... .'
