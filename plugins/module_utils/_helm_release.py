@@ -154,6 +154,22 @@ def verify_template(before: Optional[str], after: str, wanted: dict[str, Any], e
     return new
 
 
+def kubernetes_table(template: Object) -> Object:
+    """The table C(runners.kubernetes) of the data of a template, with the keys as GitLab Runner finds them."""
+    path = ("runners", "kubernetes")
+    tables = (table for found in _template_toml.settings(template, path) for table in found)
+    folded: Object = _folded(next(tables, {}), path)
+    return folded
+
+
+def _folded(data: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(data, list):
+        return [_folded(item, path) for item in data]
+    if not isinstance(data, dict):
+        return data
+    return {_template_toml.fold((*path, key))[-1]: _folded(value, (*path, key)) for key, value in data.items()}
+
+
 def changed_objects(before: list[Object], after: list[Object]) -> list[tuple[Optional[Object], Optional[Object]]]:
     """The objects that differ, each before and after; None: there is none."""
     old, new = ({_identity(item): item for item in manifest} for manifest in (before, after))
@@ -263,6 +279,30 @@ def contains(values: Any, wanted: Any) -> bool:
     if isinstance(values, dict) and isinstance(wanted, dict):
         return all(key in values and contains(values[key], value) for key, value in wanted.items())
     return bool(values == wanted) and isinstance(values, bool) == isinstance(wanted, bool)
+
+
+def nested(path: tuple[str, ...], value: Any) -> Any:
+    """Values that have nothing but one key."""
+    for key in reversed(path):
+        value = {key: value}
+    return value
+
+
+def merged(values: Any, wanted: Any) -> Any:
+    """Values with others on top of them, as Helm merges them."""
+    if not isinstance(values, dict) or not isinstance(wanted, dict):
+        return wanted
+    return {**values, **{key: merged(values.get(key), value) for key, value in wanted.items()}}
+
+
+def differing_keys(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of the keys that differ, in order. A table without keys is the same as none."""
+    if {type(old), type(new)} in ({dict}, {dict, type(None)}):
+        old, new = old or {}, new or {}
+        for key in sorted({**old, **new}):
+            yield from differing_keys(old.get(key), new.get(key), (*path, key))
+    elif not contains(old, new):
+        yield path
 
 
 # ------------------------------------------------------------------------------------------- the roll-out

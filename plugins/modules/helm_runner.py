@@ -19,6 +19,9 @@ description:
   - Before anything is changed, the API server is asked for a dry run of the upgrade. What the chart renders then is
     read, and the upgrade goes ahead only if the keys are set there and nothing else in the template has changed.
   - Nothing is upgraded if the keys are set already.
+  - If the last upgrade of the release failed, Helm takes its values from the revision before, which is still deployed.
+    The module goes on if the failed revision has nothing else to lose, as after a failed run of its own. Otherwise it
+    refuses, and says what differs.
   - It works for the chart C(gitlab-runner) by itself and inside of another one, such as C(gitlab).
 extends_documentation_fragment:
   - rootless.gitlab_runner._attributes
@@ -94,7 +97,8 @@ options:
     default: 3900
   rollback:
     description:
-      - Whether to go back to the previous revision if the upgrade or its roll-out fails.
+      - Whether to go back to the revision that was deployed before if the upgrade or its roll-out fails.
+      - Not if somebody else has upgraded the release since.
     type: bool
     default: false
   kubeconfig:
@@ -183,6 +187,14 @@ template:
     runners:
       - kubernetes:
           privileged: true
+kubernetes:
+  description:
+    - The table C(runners.kubernetes) of the template, with its keys in lower case, in which GitLab Runner finds them,
+      and with secrets redacted.
+  type: dict
+  returned: success, and failure after the upgrade
+  sample:
+    privileged: true
 environment:
   description:
     - The environment variables of the manager whose names begin with C(KUBERNETES_). They overrule the template.
@@ -338,6 +350,8 @@ class Task:
         """Read, edit, verify, upgrade and wait. Returns whether it is done; not if somebody else was quicker."""
         self._read()
         edited = self._edit()
+        if not self.deployed:
+            self._check_failed(edited)
         present = _helm_release.parse_manifest(self.cluster.helm("get", "manifest", self.cluster.release))
         if edited == self.text and self.deployed and _helm_release.contains(self.values, self.params["values"]):
             self._describe(present, None)
@@ -410,6 +424,7 @@ class Task:
             path, self.text = _values_yaml.choose_config(found, wanted and _values_yaml.parse_path(wanted))
         except _values_yaml.ValuesYamlError as error:
             raise Failure(f"In the values of {release}, {error}. Nothing was changed.") from None
+        self.path = path
         self.result["values_path"] = _values_yaml.format_path(path)
         self.flag = _value_at(self.values, (*path[:-1], "privileged"))
 
@@ -420,6 +435,34 @@ class Task:
             raise Failure(f"{self.result['values_path']}: {error}. Nothing was changed.") from None
         self.warnings = [f"{self.result['values_path']}, {warning}" for warning in edited.warnings]
         return edited.text
+
+    def _check_failed(self, edited: str) -> None:
+        """Refuse if the failed revision has more than the deployed one, from which Helm takes the values."""
+        release = self.cluster.release
+        history = self.cluster.helm_json("history", release)
+        deployed = next((item for item in reversed(history) if item["status"] == "deployed"), None)
+        if deployed is None:
+            return
+        revision = deployed["revision"]
+        values = self.cluster.helm_json("get", "values", release, "--all", "--revision", str(revision)) or {}
+        wanted = self.params["values"]
+        text = _value_at(values, self.path)
+        try:
+            if isinstance(text, str) and _template_toml.set_values(text, self.params["config"]).text == edited:
+                wanted = _helm_release.merged(wanted, _helm_release.nested(self.path, edited))
+        except _template_toml.TemplateTomlError:
+            pass
+        old, new = (_helm_release.merged(each, wanted) for each in (values, self.values))
+        differing = [_values_yaml.format_path(path) for path in _helm_release.differing_keys(old, new)]
+        if deployed["chart"] != self.result["chart"]:
+            # Most defaults may differ then.
+            differing = [f"its chart, {deployed['chart']}"]
+        if differing:
+            raise Failure(
+                f"Revision {self.revision} of {release} failed, and revision {revision}, which is deployed, differs in"
+                f" {', '.join(differing)}. First go back to that (helm rollback {release} {revision}), or repeat the"
+                " upgrade that failed. Nothing was changed."
+            )
 
     def _upgrade_arguments(self, scratch: str, edited: str) -> list[str]:
         """The command for the upgrade, without the program."""
@@ -495,6 +538,7 @@ class Task:
         namespaces = [value for found in settings for value in found if value]
         self.result.update(
             template=redact_data(data),
+            kubernetes=redact_data(_helm_release.kubernetes_table(data)),
             environment={key: redact_string(value, key) for key, value in environment.items()},
             job_namespace=next(iter(namespaces), environment.get("KUBERNETES_NAMESPACE") or self.cluster.namespace),
         )
@@ -529,18 +573,19 @@ class Task:
             if "Nothing was upgraded" in str(failure):
                 self.result["changed"] = False
                 raise
-            self._fail(failure)
-        self.result["revision"] = release["version"]
-        if release["version"] != self.revision + 1:
+            self._fail(failure, None)
+        revision = release["version"]
+        if revision != self.revision + 1:
             self.module.warn(
-                f"Somebody else upgraded {self.cluster.release} at the same time, to revision {release['version'] - 1};"
+                f"Somebody else upgraded {self.cluster.release} at the same time, to revision {revision - 1};"
                 " the template of that revision was replaced."
             )
+        self.result.update(revision=revision, previous_revision=revision - 1)
         if self.params["wait"]:
             try:
                 self._wait()
             except Failure as failure:
-                self._fail(failure)
+                self._fail(failure, revision)
 
     def _wait(self) -> None:
         """Wait until the roll-out of each Deployment is over. Raises Failure."""
@@ -578,25 +623,45 @@ class Task:
             kinds[item["kind"]].append(item)
         return _helm_release.rollout(live, kinds["ReplicaSet"], kinds["Pod"])
 
-    def _fail(self, failure: Failure) -> NoReturn:
-        """Fail after the cluster was changed, and go back if that is wanted."""
+    def _fail(self, failure: Failure, revision: Optional[int]) -> NoReturn:
+        """Fail after the upgrade to a revision (None: it failed itself), and go back if that is wanted."""
         message = str(failure)
         self.result["rolled_back"] = False
+        try:
+            before = self._revision_before(revision)
+        except Failure as second:
+            self.module.fail_json(msg=f"{message} {second}", **self.result)
         if not self.params["rollback"]:
-            message += f" Revision {self.revision} can be restored by helm rollback, or with rollback: true."
-        elif not self.deployed:
-            message += f" It was not rolled back, because revision {self.revision} had failed, too."
+            message += f" Revision {before} can be restored by helm rollback, or with rollback: true."
         else:
             try:
-                self.cluster.helm("rollback", self.cluster.release, str(self.revision))
+                self.cluster.helm("rollback", self.cluster.release, str(before))
                 self.result["rolled_back"] = True
-                message += f" Revision {self.revision} was restored."
+                message += f" Revision {before} was restored."
                 if self.params["wait"]:
                     self._wait()
             except Failure as second:
                 message += f" Then the rollback: {second}"
         self.module.fail_json(msg=message, **self.result)
         raise AssertionError
+
+    def _revision_before(self, revision: Optional[int]) -> int:
+        """What to go back to from the revision of this task. Raises Failure: there is none, or others came after it."""
+        history = self.cluster.helm_json("history", self.cluster.release)
+        last, status = history[-1]["revision"], history[-1]["status"]
+        if revision is None and last == self.revision:
+            self.result["changed"] = False
+            raise Failure("Nothing was upgraded.")
+        if last != revision and (revision is not None or status != "failed"):
+            raise Failure(
+                f"It was not rolled back, because somebody else has changed {self.cluster.release} since, to revision"
+                f" {last} ({status})."
+            )
+        self.result.update(revision=last, previous_revision=last - 1)
+        for item in reversed(history[:-1]):
+            if item["status"] in ("deployed", "superseded"):
+                return int(item["revision"])
+        raise Failure("There is no revision before that was deployed, and so none to go back to.")
 
 
 def _value_at(values: Any, path: tuple[str, ...]) -> Any:

@@ -74,13 +74,13 @@ class Cluster:
         self.kubeconfig = home / "kubeconfig"
         self.connect(api.url)
 
-    def connect(self, url: str) -> None:
+    def connect(self, url: str, namespace: str = "ci") -> None:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": {"server": url}}],
             "users": [{"name": "tester", "user": {"token": "unused"}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "tester", "namespace": "ci"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "tester", "namespace": namespace}}],
             "current-context": "test",
         }
         self.kubeconfig.write_text(json.dumps(config))
@@ -305,6 +305,7 @@ def test_keeps_the_case_of_keys(cluster: Cluster, run: Run) -> None:
     assert result["changed"], result
     assert cluster.values()["runners"]["config"] == config.replace("false", "true")
     assert result["template"] == {"Runners": [{"Kubernetes": {"Namespace": "jobs", "Privileged": True}}]}
+    assert result["kubernetes"] == {"namespace": "jobs", "privileged": True}
     assert result["job_namespace"] == "jobs"
     assert not any("[[runners]]" in str(warning) for warning in result.get("warnings", []))
 
@@ -344,11 +345,52 @@ def test_failing_roll_out_without_rollback(cluster: Cluster, run: Run) -> None:
 
 def test_failed_revision_is_upgraded_again(cluster: Cluster, run: Run) -> None:
     cluster.install()
-    assert run()["changed"]
+    cluster.api.forbidden = {("patch", "deployments")}
+    options = {"values": {"concurrent": 9}}
+    result = run(**options)
+    assert result["failed"] and not result["rolled_back"]
+    assert result["revision"] == 2
+    assert "Revision 1 can be restored" in result["msg"]
+    cluster.api.forbidden = set()
+    result = run(**options)
+    assert (result["changed"], result["revision"], result["objects"]) == (True, 3, []), result
+    values = cluster.values()
+    assert (values["concurrent"], values["runnerToken"]) == (9, TOKEN)
+    assert "privileged = true" in cluster.template()
+
+
+def test_failed_first_revision_is_upgraded(cluster: Cluster, run: Run) -> None:
+    cluster.install()
     cluster.set_status("failed")
     result = run()
-    assert (result["changed"], result["revision"]) == (True, 3)
-    assert result["objects"] == []
+    assert (result["changed"], result["revision"]) == (True, 2), result
+    assert cluster.values()["runnerToken"] == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("values", "differ"),
+    [
+        ({"concurrent": 50, "image": "registry.example.com/gitlab-runner:19.1.0"}, "concurrent, image"),
+        ({"runners": {"config": CONFIG.replace("s3", "gcs", 1)}}, "runners.config"),
+    ],
+    ids=["values", "template"],
+)
+def test_failed_revision_of_others_is_left_alone(
+    cluster: Cluster, run: Run, values: dict[str, Any], differ: str
+) -> None:
+    """Helm would upgrade the values of revision 1, and drop those that revision 2 was to set."""
+    cluster.install()
+    path = cluster.home / "more.yaml"
+    path.write_text(yaml.safe_dump(values))
+    cluster.api.forbidden = {("patch", "configmaps"), ("patch", "deployments")}
+    with pytest.raises(subprocess.CalledProcessError):
+        cluster.helm("upgrade", RELEASE, str(CHART), "--reuse-values", "--values", str(path))
+    cluster.api.forbidden = set()
+    cluster.api.writes.clear()
+    result = run()
+    assert f"Revision 2 of ci-runner failed, and revision 1, which is deployed, differs in {differ}." in result["msg"]
+    assert not result["changed"]
+    assert cluster.api.writes == []
 
 
 def test_upgrade_in_progress(cluster: Cluster, run: Run) -> None:
@@ -374,6 +416,63 @@ def test_upgrade_at_the_same_time_is_kept(cluster: Cluster, run: Run) -> None:
     assert (result["changed"], result["revision"], result["previous_revision"]) == (True, 3, 2)
     assert "concurrent = 8" in cluster.api.objects["configmaps", "ci", NAME]["data"]["config.toml"]
     assert "privileged = true" in cluster.template()
+
+
+# None of this depends on the version of Helm.
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+@pytest.mark.parametrize("fails", ["roll-out", "upgrade"])
+def test_rollback_keeps_what_others_upgraded_before(cluster: Cluster, run: Run, fails: str) -> None:
+    cluster.install()
+
+    def interfere(method: str, path: str) -> None:
+        # The last look before the upgrade.
+        if path.endswith("/replicasets"):
+            cluster.api.before = lambda method, path: None
+            cluster.helm("upgrade", RELEASE, str(CHART), "--reuse-values", "--set", "concurrent=8")
+            if fails == "upgrade":
+                cluster.api.forbidden = {("patch", "deployments")}
+            cluster.api.ready_after = None
+            cluster.api.before = recover
+
+    def recover(method: str, path: str) -> None:
+        if ("secrets", "ci", f"sh.helm.release.v1.{RELEASE}.v4") in cluster.api.objects:
+            cluster.api.ready_after, cluster.api.forbidden = 1, set()
+
+    cluster.api.before = interfere
+    result = run(rollback=True)
+    assert result["failed"] and result["rolled_back"], result
+    assert (result["revision"], result["previous_revision"]) == (3, 2)
+    assert "Revision 2 was restored" in result["msg"]
+    assert "concurrent = 8" in cluster.api.objects["configmaps", "ci", NAME]["data"]["config.toml"]
+    assert "privileged = true" not in cluster.template()
+
+
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_rollback_keeps_what_others_upgraded_after(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    cluster.api.ready_after = None
+
+    def interfere(method: str, path: str) -> None:
+        # The first look after the upgrade.
+        if path.endswith("/pods") and cluster.api.writes:
+            cluster.api.before = lambda method, path: None
+            cluster.helm("upgrade", RELEASE, str(CHART), "--reuse-values", "--set", "concurrent=8")
+
+    cluster.api.before = interfere
+    result = run(rollback=True)
+    assert result["failed"] and not result["rolled_back"], result
+    assert "not rolled back, because somebody else has changed ci-runner since, to revision 3" in result["msg"]
+    assert "concurrent = 8" in cluster.api.objects["configmaps", "ci", NAME]["data"]["config.toml"]
+
+
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_upgrade_that_does_not_begin_is_not_rolled_back(cluster: Cluster, run: Run) -> None:
+    cluster.install()
+    cluster.api.forbidden = {("create", "secrets")}
+    result = run(rollback=True)
+    assert 'cannot create resource "secrets"' in result["msg"]
+    assert result["msg"].endswith("Nothing was upgraded.")
+    assert not result["changed"]
 
 
 def test_upgrade_that_begins_in_between_is_left_alone(cluster: Cluster, run: Run) -> None:

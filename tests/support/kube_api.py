@@ -56,6 +56,8 @@ class KubeApi:
         self.writes: list[tuple[str, str, str]] = []
         # What the user may not do: verb and resource.
         self.forbidden: set[tuple[str, str]] = set()
+        # What a quota wants each container of a new pod to say, such as limits and cpu.
+        self.quota: set[tuple[str, str]] = set()
         # After how many looks at the pods new ones are ready (None: never) and old ones are gone.
         self.ready_after: int | None = 1
         self.gone_after = 2
@@ -160,7 +162,9 @@ class KubeApi:
         return self._change(key, body if method == "PUT" else _merge(self.objects[key], body), "dryRun" in query)
 
     def log(self, namespace: str, name: str, container: str) -> str:
-        pod = self.objects["pods", namespace, name]
+        pod = self.objects.get(("pods", namespace, name))
+        if pod is None:
+            raise ApiError(404, "NotFound", f'pods "{name}" not found')
         spec = next(item for item in pod["spec"]["containers"] if item["name"] == container)
         if spec.get("securityContext", {}).get("privileged"):
             return 'level=info msg="Daemon has completed initialization"\nlevel=info msg="API listen on [::]:2375"\n'
@@ -170,7 +174,9 @@ class KubeApi:
         if resource == "pods":
             self._look()
         matches = _selector(query.get("labelSelector", ""))
-        items = [item for item in self.of(resource, namespace) if matches(item["metadata"].get("labels", {}))]
+        # Without a namespace, those of all.
+        items = [item for key, item in sorted(self.objects.items()) if key[0] == resource and namespace in ("", key[1])]
+        items = [item for item in items if matches(item["metadata"].get("labels", {}))]
         wanted = query.get("fieldSelector", "").partition("metadata.name=")[2]
         items = [item for item in items if not wanted or item["metadata"]["name"] == wanted]
         version, kind = KINDS[resource]
@@ -204,7 +210,7 @@ class KubeApi:
         return new
 
     def _admit(self, namespace: str, pod: Object) -> None:
-        """Pod Security admission, and the one rule of validation that docker-in-docker runs into."""
+        """Pod Security admission, and quotas."""
         labels = self.objects.get(("namespaces", "", namespace), {}).get("metadata", {}).get("labels", {})
         level = labels.get("pod-security.kubernetes.io/enforce", "privileged")
         for container in pod["spec"]["containers"]:
@@ -214,6 +220,10 @@ class KubeApi:
                 raise ApiError(
                     403, "Forbidden", f'pods is forbidden: violates PodSecurity "{level}:latest": privileged ({what})'
                 )
+            for kind, unit in sorted(self.quota):
+                if unit not in container.get("resources", {}).get(kind, {}):
+                    message = f"failed quota: ci: must specify {kind}.{unit} for: {container['name']}"
+                    raise ApiError(403, "Forbidden", f"pods is forbidden: {message}")
 
     # ------------------------------------------------------------- deployment controller and kubelet
 

@@ -15,6 +15,10 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._helm_relea
     HelmReleaseError,
     changed_objects,
     contains,
+    differing_keys,
+    kubernetes_table,
+    merged,
+    nested,
     null_keys,
     object_name,
     parse_manifest,
@@ -155,6 +159,21 @@ def test_verifies_what_the_chart_renders(before: str | None, after: str, exact: 
             verify_template(before, after, PRIVILEGED, exact)
 
 
+@pytest.mark.parametrize(
+    ("template", "table"),
+    [
+        ({}, {}),
+        ({"runners": [{"name": "a"}]}, {}),
+        (
+            {"Runners": [{"Kubernetes": {"Node_Selector": {"Zone": "A"}, "Volumes": {"PVC": [{"Name": "B"}]}}}]},
+            {"node_selector": {"Zone": "A"}, "volumes": {"pvc": [{"name": "B"}]}},
+        ),
+    ],
+)
+def test_kubernetes_table(template: dict[str, Any], table: dict[str, Any]) -> None:
+    assert kubernetes_table(template) == table
+
+
 def test_changed_objects() -> None:
     one, two, three = ({"kind": "A", "metadata": {"name": name}, "x": 1} for name in "abc")
     assert changed_objects([one, two], [one, {**two, "x": 2}, three]) == [(two, {**two, "x": 2}), (None, three)]
@@ -201,6 +220,24 @@ def test_secrets_in_values() -> None:
 )
 def test_contains(values: Any, wanted: Any, result: bool) -> None:
     assert contains(values, wanted) is result
+
+
+def test_merged() -> None:
+    values = {"a": {"b": 1, "c": [1]}, "d": {"e": 1}}
+    wanted = {"a": {"c": [2]}, "d": 1, **nested(("f", "g"), 3)}
+    assert merged(values, wanted) == {"a": {"b": 1, "c": [2]}, "d": 1, "f": {"g": 3}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "keys"),
+    [
+        ({"a": {"b": 1}, "c": {}}, {"a": {"b": 1}, "d": None}, []),
+        ({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 2, "e": {"f": 1}}, "d": [2]}, ["a.b", "a.c", "a.e.f", "d"]),
+        ({"a": {"b": 1}, "c": True}, {"a": 1, "c": 1}, ["a", "c"]),
+    ],
+)
+def test_differing_keys(old: Any, new: Any, keys: list[str]) -> None:
+    assert [".".join(path) for path in differing_keys(old, new)] == keys
 
 
 @pytest.mark.parametrize(
