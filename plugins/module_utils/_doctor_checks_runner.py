@@ -686,17 +686,15 @@ def ca_runner(host: Host) -> Optional[Finding]:
     access, certificates = host.need("access"), host.need("certificates")
     user_mode = _mode(dict(host.get("units.runner", {}))) == "user"
     owner = f"-o {shlex.quote(host.user)} -g {host.gid}"
-    folders = [f"{host.home}/.gitlab-runner", f"{host.home}/.gitlab-runner/certs"]
+    places = [f"{host.home}/.gitlab-runner", f"{host.home}/.gitlab-runner/certs"]
     for runner in host.runners:
         own, name = runner.get("tls-ca-file"), _host_of(runner)
         if own and not access.get(own, {}).get("read"):
+            folders = "".join(f" && chmod o+x {shlex.quote(folder)}" for folder in _folders(own))
             return Finding(
                 f"The runner {runner.get('name')} has tls-ca-file {own}, which {host.user} cannot read.",
                 (f"{own}: not readable by {host.user}",),
-                (
-                    f"chmod o+r {shlex.quote(own)}",
-                    *(f"chmod o+x {shlex.quote(folder)}" for folder in _folders(own)),
-                ),
+                (f"{_if_certificate(own)} && chmod o+r {shlex.quote(own)}{folders}",),
             )
         system = f"/etc/gitlab-runner/certs/{name}.crt"
         mine = f"{host.home}/.gitlab-runner/certs/{name}.crt"
@@ -705,11 +703,16 @@ def ca_runner(host: Host) -> Optional[Finding]:
                 f"The CA of {name} is in /etc/gitlab-runner/certs, where a runner that is not root does not look.",
                 (f"{system}: exists", f"{mine}: not there"),
                 (
-                    f"install -d {owner} -m 0700 {' '.join(map(shlex.quote, folders))}",
+                    f"install -d {owner} -m 0700 {' '.join(map(shlex.quote, places))}",
                     f"install {owner} -m 0644 {shlex.quote(system)} {shlex.quote(mine)}",
                 ),
             )
     return None
+
+
+def _if_certificate(path: str) -> str:
+    """A command that stops the next one if a file, which the runner user may name at will, is something else."""
+    return f"openssl x509 -noout -in {shlex.quote(path)}"
 
 
 def _folders(path: str) -> list[str]:
@@ -867,7 +870,7 @@ def ca_registry(host: Host) -> Optional[Finding]:
                         f"{folder}: not there",
                         "/usr/local/share/ca-certificates: empty",
                     ),
-                    (f"install -d -m 0755 {quoted}", f"install -m 0644 {shlex.quote(ca)} {quoted}/ca.crt"),
+                    (f"{_if_certificate(ca)} && install -D -m 0644 {shlex.quote(ca)} {quoted}/ca.crt",),
                 )
     return None
 

@@ -608,6 +608,24 @@ def test_directories_of_pulls_that_broke_off_are_deleted_with_what_is_in_them(tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["container_images_new", "other"]
 
 
+@pytest.mark.parametrize("identifier", ["ca.runner", "ca.registry"])
+def test_what_is_no_certificate_is_not_opened_to_the_runner(tmp_path, identifier):
+    """Who may write config.toml may name any file there."""
+    secret = tmp_path / "secret"
+    secret.write_text("root:hash")
+    secret.chmod(0o600)
+    facts = {
+        **runner(ca=str(secret), image="registry.example.com/ci:1"),
+        f"access {secret}": {"read": identifier == "ca.registry", "write": False},
+        "certificates registries": [],
+        "certificates local": [],
+    }
+    (remedy,) = findings(changed(healthy(), facts))[identifier]["remedy"]
+    command, then = remedy.split(" && ", 1)
+    assert "0644" in then or f"chmod o+r {secret}" in then
+    assert subprocess.run(["sh", "-c", command], check=False, capture_output=True).returncode == 1
+
+
 @pytest.mark.parametrize("group", ["", ",gid=0", ",gid=gitlab-runner", ",mode=0700"])
 def test_the_group_of_a_tmpfs_may_be_the_one_of_root(group):
     assert "tmpfs.uid" not in findings(changed(healthy(), tmpfs("rw", fstab=f"size=2G,uid=995{group}")))
