@@ -6,8 +6,8 @@
 """Find secrets in configuration data and in TOML text, and replace them.
 
 A string is a secret because of its key (C(token), C(SecretKey)), or a part of it is because of what it looks
-like: an assignment to a secret's name (C(DB_PASSWORD=...)), an option or a header of such a name, a known form of
-token, a password in a URL.
+like: an assignment to a secret's name (C(DB_PASSWORD=...)), an option or a header of such a name, a C(value) beside
+such a C(name), a known form of token, a password in a URL.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _SECRET_NAME = re.compile(
 )
 # Names of options that have their value in the next word, which would be any word after a name that is less clear.
 _SECRET_OPTION = re.compile(r"(?:^|[-_])(?:auth|pwd)$|[-_]key$", re.IGNORECASE)
+# A list under one of these has secrets. C(secrets) are mostly the names of Kubernetes' Secrets.
+_SECRET_LIST = re.compile(r"(?:tokens|passwords|passwds|passphrases|(?:secret|access|private|api)keys)$", re.IGNORECASE)
 _SECRET_HEADER = re.compile(
     r"(?:proxy-)?authorization|(?:set-)?cookie|(?:[A-Za-z]\w*-)+(?:token|key|secret|password|auth)", re.IGNORECASE
 )
@@ -47,26 +49,38 @@ _FILE_NAME = re.compile(r"(?:file|path|dir)$", re.IGNORECASE)
 _FILE = re.compile(r"[\"']?(?:~|\.\.?|\$\w+|\$\{\w+\})?/")
 # A word of a shell, of which parts can be in quotes; or the rest of a line, where a quotation mark does not end.
 _WORD = r"(?:\\(?:[\s\S]|\Z)|\"[^\"]*\"|'[^']*'|[^\s\"';&|\\])+"
-_ASSIGNMENT = re.compile(r"(?<![\w-])-{0,2}([A-Za-z_][\w-]*)=")
+_ASSIGNMENT = re.compile(r"(?<![\w-])-{0,2}([A-Za-z_][\w-]*):?=")
 _ASSIGNED = re.compile(rf"{_WORD}|\"[^\"\n]*|'[^'\n]*")
 # What follows an assignment that begins behind a quotation mark, up to the next one.
 _QUOTED = {'"': re.compile(r"(?:[^\"\\\n]|\\.)+(?=\")"), "'": re.compile(r"[^'\n]+(?=')")}
 _WHOLE_ASSIGNMENT = re.compile(r"-{0,2}([A-Za-z_][\w-]*)=(.+)", re.DOTALL)
-# An option, and what is between it and its value: blanks, perhaps with the end of a line among them, or the comma of a
-# list of words.
+# An option, and what is between it and its value: blanks, perhaps with the end of a line among them, the comma of a
+# list of words, or what begins the next item of a list in YAML.
 _OPTION = re.compile(
-    r"(?<![\w-])--?([A-Za-z][\w-]*)(?:(?:\\?[\"'][ \t]*(,)[\s#]*)|[\"']?(?:[ \t]|\\(?:\r\n|[\r\n])(?:[ \t]*[#;]+)?)+)"
+    r"(?<![\w-])--?([A-Za-z][\w-]*)(?:(?:\\?[\"'][ \t]*(,)[\s#]*)"
+    r"|[\"']?[ \t]*\r?\n[ \t#]*-[ \t]+(?!-)|[\"']?(?:[ \t]|\\(?:\r\n|[\r\n])(?:[ \t]*[#;]+)?)+)"
 )
 _WHOLE_OPTION = re.compile(r"--?([A-Za-z][\w-]*)")
 # The word of a list without its quotation marks, which have backslashes if the list is in a string itself.
 _LISTED = re.compile(r"\\\"([^\"\\\r\n]+)|\"((?:[^\"\\\r\n]|\\.)+)|'([^'\r\n]+)")
 # A name with a colon: a header, a line of YAML, or with its quotation marks what JSON has.
 _FIELD = re.compile(
-    r"(?:(?<![^\n])([ \t]*(?:-[ \t]+)*))?(?<![\w/.-])([A-Za-z_][\w.-]*)(\\?[\"'])?[ \t]*[:=]([ \t]*)"
-    r"(?:(?:Bearer|Basic|Token)[ \t]+)?",
+    r"(?:(?<![^\n])([ \t]*(?:-[ \t]+)*(?:\{\{-?[ \t]*)?\$?))?(?<![\w/.-])([A-Za-z_][\w.-]*)(\\?[\"'])?"
+    r"[ \t]*(?::=|[:=])([ \t]*)(?:(?:Bearer|Basic|Token)[ \t]+)?",
     re.IGNORECASE,
 )
 _LINE = re.compile(r"[^\s][^\r\n]*")
+# The keys of {name: DB_PASSWORD, value: ...} in YAML, JSON or TOML, perhaps in a string that has escapes; a name; what
+# begins another item of a list; and a value in quotation marks, or in braces.
+_BESIDE = re.compile(r"(?:(?<![\w.-])|(?<=\\[nrt]))\\?[\"']?(name|value)\\?[\"']?[ \t]*[:=][ \t]*", re.IGNORECASE)
+_NAME = re.compile(r"\\?[\"']?([A-Za-z_][\w.-]*)")
+_NEXT_ITEM = re.compile(r"(?:\n|\\n)[ \t#]*(?:-[ \t]|\[)|[{}]")
+_QUOTED_VALUE = re.compile(
+    r"\\\"((?:[^\"\\\n]|\\\\\\\"|\\(?!\"))*)|\"{3}([\s\S]*?)\"{3}|'{3}([\s\S]*?)'{3}"
+    r"|\"((?:[^\"]|(?<=\\)\")*)(?<!\\)\"|'([^']*(?:''[^']*)*)'"
+)
+_COMMENT = re.compile(r"(?<=[ \t])#[^\n]*")
+_BRACED_VALUE = re.compile(r"[^,}\n]+")
 # Before a token is no letter and no digit, unless they belong to an escape. Two of the prefixes may begin other names.
 # https://docs.gitlab.com/security/tokens/#token-prefixes
 _LOOKS_SECRET = re.compile(
@@ -82,10 +96,13 @@ _LOOKS_SECRET = re.compile(
 # letters are one: other text that begins so may well be a password.
 _REFERENCE = re.compile(r"[\"']?(?:\$(?:[A-Z_][A-Z0-9_]*|\{\w+\}|\{\{.*\}\})|\{\{[^\"'`{}]*\}\})[\"']?\Z", re.DOTALL)
 # What looks like "key = value" in a comment: a string, an array, one word (a=b), or the rest of the line.
-_COMMENTED = re.compile(r"(?<![\w-])([\w-]+)[\"']?[ \t]*[=:][ \t]*")
+_COMMENTED = re.compile(r"(?<![\w-])([\w-]+)[\"']?[ \t]*(?::=|[=:])[ \t]*")
+_CLOSED_VALUE = re.compile(
+    r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'"
+    r"|\[(?:\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\]\"']){0,500}\]"
+)
 _COMMENTED_VALUE = re.compile(
-    r"\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|\[[^\]\n]*\]"
-    r"|(?<=[=:])[^\s,#]*[^\s,#\"'\])}]|(?<=[ \t])[^\s#]\S*(?:[ \t]+[^\s#]\S*)*"
+    _CLOSED_VALUE.pattern + r"|(?<=[=:])[^\s,#]*[^\s,#\"'\])}]|(?<=[ \t])[^\s#]\S*(?:[ \t]+[^\s#]\S*)*"
 )
 # Lines of a comment that follow each other: a private key has several.
 _COMMENTS = re.compile(r"#[^\n]*(?:\n[ \t]*#[^\n]*)*")
@@ -123,7 +140,8 @@ def secret_spans(text: str, key: str = "") -> list[Span]:
     spans = [match.span() for match in _LOOKS_SECRET.finditer(text)]
     # Most strings are none of these.
     if "=" in text or ":" in text:
-        spans += [*_assigned(text), *_fields(text)]
+        beside = [(start, end) for start, end in _beside(text) if start < end and not _REFERENCE.match(text[start:end])]
+        spans += [*_assigned(text), *_fields(text), *beside]
     if "-" in text:
         spans += _options(text)
     return join_spans(spans)
@@ -156,12 +174,16 @@ def nearest_keys(table: dict[Any, Any], above: str = "") -> Iterator[tuple[Any, 
 
 
 def item_keys(items: Iterable[Any], key: str) -> Iterator[str]:
-    """The key that each item of a list counts as: that of the list, but for the value of an option before it."""
-    nearest = key
+    """The key that each item of a list counts as: that of the list, but for the value of an option before it.
+
+    Strings and numbers in C(passwords) count as one each.
+    """
+    secret_option = False
+    secret_list = _is_secret_list(key)
     for item in items:
-        yield nearest
+        yield "password" if secret_option or (secret_list and isinstance(item, (str, int, float))) else key
         option = _WHOLE_OPTION.fullmatch(item) if isinstance(item, str) else None
-        nearest = "password" if option and _is_secret_option(option[1]) else key
+        secret_option = option is not None and _is_secret_option(option[1])
 
 
 def is_secret_number(value: Any, key: str) -> bool:
@@ -261,6 +283,11 @@ def _is_file(name: str, value: str) -> bool:
     return _FILE_NAME.search(name) is not None and _FILE.match(value) is not None
 
 
+@lru_cache(maxsize=1000)
+def _is_secret_list(key: str) -> bool:
+    return _SECRET_LIST.search(key.replace("_", "").replace("-", "")) is not None
+
+
 def _is_secret_option(name: str) -> bool:
     return is_secret_key(name) or _SECRET_OPTION.search(name) is not None
 
@@ -305,18 +332,75 @@ def _field_value(text: str, field: re.Match[str]) -> Optional[re.Match[str]]:
     if _SECRET_HEADER.fullmatch(name) and ":" in field[0] and (blank or name.isupper()):
         quoted = _QUOTED.get(text[field.start(2) - 1 : field.start(2)])
         return (quoted and quoted.match(text, field.end())) or (_LINE if blank else _ASSIGNED).match(text, field.end())
-    if first_of_line is not None and blank and "\n" in text and is_secret_key(name):
+    if first_of_line is not None and blank and "\n" in text and (is_secret_key(name) or _is_secret_list(name)):
         return _LISTED.match(text, field.end()) or _COMMENTED_VALUE.match(text, field.end())
     return None
+
+
+def _beside(text: str) -> Iterator[Span]:
+    """Each C(value) with a C(name) of a secret before or after it."""
+    keys = list(_BESIDE.finditer(text)) if "value" in text.lower() else []
+    end = 0
+    for number, key in enumerate(keys):
+        name = _NAME.match(text, key.end()) if key.start() >= end and key[1].lower() == "name" else None
+        if name is None or not _SECRET_NAME.search(name[1]):
+            continue
+        before, after = keys[number - 1 : number], keys[number + 1 : number + 2]
+        if before and _is_value(before[0], end):
+            span = _value_beside(text, before[0], key.start())
+            if not _has_next_item(text, span[1], key.start(1)):
+                yield span
+        if after and _is_value(after[0], end) and not _has_next_item(text, name.end(), after[0].start(1)):
+            span = _value_beside(text, after[0], len(text))
+            yield span
+            end = span[1]
+
+
+def _is_value(key: re.Match[str], end: int) -> bool:
+    return key[1].lower() == "value" and key.start() >= end
+
+
+def _has_next_item(text: str, start: int, end: int) -> bool:
+    return start > end or _NEXT_ITEM.search(_COMMENT.sub("", text[start:end])) is not None
+
+
+def _value_beside(text: str, key: re.Match[str], limit: int) -> Span:
+    """Where a value is: in quotation marks, up to a brace, or the rest of the line with all lines that are deeper."""
+    start = key.end()
+    quoted = _QUOTED_VALUE.match(text, start, limit)
+    if quoted:
+        return quoted.span(quoted.lastindex or 0)
+    line = text.rfind("\n", 0, start) + 1
+    end = _find(text, "\n", start, limit)
+    if text.rfind("{", line, start) > text.rfind("}", line, start):
+        braced = _BRACED_VALUE.match(text, start, limit)
+        return braced.span() if braced else (start, start)
+    depth = key.start(1) - line
+    commented = "#" in text[line : line + depth]
+    stop = _find(text, " #", start, end)
+    while end < limit:
+        following = _find(text, "\n", end + 1, limit)
+        content = text[end + 1 : following]
+        blank = content[: len(content) - len(content.lstrip(" \t#"))]
+        if content.strip(" \t\r#") and (len(blank) <= depth or commented != ("#" in blank)):
+            break
+        end = following
+        if content.strip(" \t\r#"):
+            stop = end
+    return start, start + len(text[start:stop].rstrip())
+
+
+def _find(text: str, part: str, start: int, end: int) -> int:
+    """Where a part begins, or the end."""
+    found = text.find(part, start, end)
+    return end if found < 0 else found
 
 
 def _commented(text: str) -> Iterator[Span]:
     end = 0
     for key in _COMMENTED.finditer(text):
         if is_secret_key(key[1]) or _SECRET_NAME.search(key[1]):
-            if key.end() < end and text[key.end() : key.end() + 1] not in ("'", '"', "["):
-                continue
-            value = _COMMENTED_VALUE.match(text, key.end())
+            value = (_CLOSED_VALUE if key.end() < end else _COMMENTED_VALUE).match(text, key.end())
             if value and not _REFERENCE.match(value[0]) and not _is_file(key[1], value[0]):
                 yield value.span()
                 end = max(end, value.end())

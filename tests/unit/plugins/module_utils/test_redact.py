@@ -93,6 +93,11 @@ KEY = b"0123456789abcdef"
         ("script", '{"auths": {"a": {"auth": "hush"}}}', '{"auths": {"a": {"auth": "VALUE_REDACTED"}}}'),
         ("script", "cat <<EOF\n  password: a b\nEOF", "cat <<EOF\n  password: VALUE_REDACTED\nEOF"),
         ("script", 'cat <<EOF\ntoken = "a b"\nEOF', 'cat <<EOF\ntoken = "VALUE_REDACTED"\nEOF'),
+        ("script", 'x\n$token := "a b"\n', 'x\n$token := "VALUE_REDACTED"\n'),
+        ("script", "x ${A_TOKEN:=hush}", "x ${A_TOKEN:=VALUE_REDACTED"),
+        ("script", "x\n  passwords = ['a b']\ny", "x\n  passwords = VALUE_REDACTED\ny"),
+        ("script", "args:\n- --token\n- hush\n- --x", "args:\n- --token\n- VALUE_REDACTED\n- --x"),
+        ("script", "args:\n- '--token'\n# - \n- --x", "args:\n- '--token'\n# - \n- --x"),
         # What only looks like those.
         ("volumes", "vault-token:/run/token:ro", "vault-token:/run/token:ro"),
         ("volumes", "/srv/private-token:/token:ro", "/srv/private-token:/token:ro"),
@@ -165,6 +170,22 @@ FORMS = [
     'x ["--{name}", "{value} {value}"] y',
     "x\n  {name}: {value} {value}\ny",
     'x {{"{name}": "{value} {value}"}} y',
+    "args:\n  - --{name}\n  - {value}\n",
+]
+# The same as variables of a container, in YAML and JSON.
+VARIABLES = [
+    "- name: {name}\n  value: {value}\n- name: A\n  value: {shown}\n",
+    "- name: B\n  value: {shown}\n- value: {value} {value} # why\n  name: {name}\n",
+    "  - name: '{name}' # of {{it}}\n    value: '{value}''{value}\n\n      {value}'\n  - value: {shown}\n    name: A\n",
+    "-   name: {name}\n    value: {value}\n      {value}\n\n      {value}\n-   name: A\n    value: {shown}\n",
+    "-\n  value: |-\n    {value}\n\n    {value}\n  name: {name}\n- value: {shown}\n",
+    "- name: {name}\n  value: >\n      {value}\n    {value}\nother:\n- value: {shown}\n",
+    "- name: {name}\n  value:\n    {value}\n- value: {shown}\n",
+    "- {{name: {name}, value: {value}}}\n- {{name: A, value: {shown}}}\n",
+    '[{{"name": "{name}", "value": "{value}\\"{value}"}}, {{"name": "A", "value": "{shown}"}}]',
+    '[{{"value":"{value}","name":"{name}"}},{{"value":"{shown}","name":"A"}}]',
+    '[\n  {{\n    "name": "{name}",\n    "value": "{value}, {value}"\n  }},\n  {{"name": "A", "value": "{shown}"}}\n]',
+    '[{{"op": "add", "path": "/a/-", "value": {{"name": "{name}", "value": "{value}"}}}}, {{"value": "{shown}"}}]',
 ]
 
 
@@ -186,11 +207,51 @@ def test_what_has_the_name_of_a_secret_is_never_shown(value, name, form):
     assert value in _redact.secrets_in({name: {"a": value}})
 
 
+@given(HUSH, st.sampled_from(SECRET_NAMES), st.sampled_from(VARIABLES), st.sampled_from(["\n", "\r\n"]))
+def test_variables_in_the_patch_of_a_pod_are_not_shown(value, name, form, newline):
+    patch = form.format(name=name, value=value, shown="seen").replace("\n", newline)
+    head = "[[runners]]\n[[runners.kubernetes.pod_spec]]\nname = 'env'\n"
+    lines = f'{head}patch = """\n{patch.replace(chr(92), chr(92) * 2)}"""\n'
+    escaped = f"{head}patch = {_toml.format_string(patch)}\n"
+    assert _toml.loads(lines)["runners"] and _toml.loads(escaped)["runners"]
+    for text in (lines, escaped):
+        templates = [
+            text,
+            f"{{{{ if .a }}}}\n{text}{{{{ end }}}}\n",
+            "".join(f"# {line}\n" for line in text.splitlines()),
+        ]
+        for source in templates:
+            shown = _redact.redact_text(source, KEY)
+            assert "hush" not in shown, source
+            assert "seen" in shown or "\\n" in source, shown
+        data = str(_redact.redact_data(_toml.loads(text)))
+        assert "hush" not in data and "seen" in data
+    assert "seen" in _redact.redact_string(patch)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef: {name: db, key: password}\n- name: A\n  value: seen\n",
+        "- name: DB_PASSWORD\n  value: $OTHER\n",
+        "- name: DB_PASSWORD\n  value: '{{ .Values.password }}'\n",
+        '{"value": "seen"}, {"name": "DB_PASSWORD"}, {"value": "seen"}',
+        "[[env]]\nvalue = 'seen'\n[[env]]\nname = 'DB_PASSWORD'\n[[env]]\nvalue = 'seen'\n",
+        "- value: seen\n- name: DB_PASSWORD\n- value: seen\n",
+    ],
+)
+def test_values_that_are_no_secrets_are_shown(text):
+    assert _redact.redact_string(text) == text
+
+
 @pytest.mark.parametrize(
     "part",
     [
         "token=", "--token ", "--token=", "-", "a-", "token: ", "token:", "PRIVATE-TOKEN: ", "\\", "'", '"',
         "--token '", "://a:", " ", "\n", "glrt-", '"--token", ', "token=\\\n", "--token \\\n", "-----BEGIN ", "$", "{{",
+        "- name: A_TOKEN\n  value: ", "value: |\n  name: A_TOKEN\n", '{"name": "TOKEN", "value": ', "name: A_TOKEN ",
+        "value: ", "value: 'name: A_TOKEN ", "{value: name: A_TOKEN ", "value: name: A_TOKEN ", "- --token\n",
+        "token = [", "token = [\"", "token = ['a", "name: A_TOKEN value: ' ", "name: A_TOKEN # ",
         "#", "A", "token='", 'token: "', "\n- ", "token = a ", "A_TOKEN={{}}",
     ],
 )  # fmt: skip
@@ -293,6 +354,8 @@ def test_text_that_is_not_toml():
         ("token = $TOKEN", "token = $TOKEN"),
         ('token = "{{ .Values.token }}"', 'token = "{{ .Values.token }}"'),
         ("token = {{ `hidden` }}", "token = *"),
+        ('{{- $token := "hidden" }}', "{{- $token := * }}"),
+        ("$token:=`hidden`", "$token:=*"),
         ("a = 1", "a = 1"),
     ],
 )
@@ -306,6 +369,9 @@ def test_comment(line, shown):
 
 def test_tables_and_lists_in_text():
     text = """\
+passwords = ["hidden", 12345678]
+access_tokens = [{ name = "public" }]
+image_pull_secrets = ["public"]
 args = ["--token", "hidden", "public", "-password", 12345678]
 token = { a = "hidden", b = [{ c = "hidden" }] }
 environment = { db_pass = "hidden", a = "public" }
@@ -318,11 +384,11 @@ d = "hidden"
 name = "public"
 """
     shown = _redact.redact_text(text, KEY)
-    assert "hidden" not in shown and "12345678" not in shown and shown.count("public") == 3
+    assert "hidden" not in shown and "12345678" not in shown and shown.count("public") == 5
     data = _redact.redact_data(_toml.loads(text))
-    assert "hidden" not in str(data) and "12345678" not in str(data) and str(data).count("public") == 3
+    assert "hidden" not in str(data) and "12345678" not in str(data) and str(data).count("public") == 5
     assert data["token"] == data["a"]["token"] == "VALUE_REDACTED"
-    assert list(_redact.secrets_in(_toml.loads(text))).count("hidden") == 7
+    assert list(_redact.secrets_in(_toml.loads(text))).count("hidden") == 8
     # A slip of the pen in YAML makes a key of the secret.
     assert list(_redact.secrets_in({"token": {"hidden": None}})) == ["hidden"]
 
