@@ -189,6 +189,9 @@ def _redacted(node: yaml.ScalarNode, key: str, source: str, digest_key: bytes) -
         return _redact.redact_comments(header, digest_key) + newline + _redact.redact_text(lines, digest_key)
     if "\n" in node.value:
         redacted = _redact.redact_text(node.value, digest_key)
+    if redacted == node.value and node.style == ">":
+        header, newline, lines = source.partition("\n")
+        return _redact.redact_comments(header, digest_key) + newline + lines
     if redacted == node.value:
         return source
     if node.style is None and "\n" not in source:
@@ -323,7 +326,9 @@ class _Splicer:
         content = [indent + line if line else "" for line in body.split("\n")]
         blank = re.search(r"(?:\r?\n[ \t]*)*\Z", source)
         tail = newline * ends if ends > 1 or blank is None else blank[0]
-        return "|" + {0: "-", 1: ""}.get(ends, "+") + newline + newline.join(content) + tail
+        # Behind the indicators can only be a comment.
+        header = "|" + {0: "-", 1: ""}.get(ends, "+") + lines[0].lstrip(">+-0123456789")
+        return header + newline + newline.join(content) + tail
 
     def _verify(self, node: yaml.ScalarNode, new: str, after: str) -> None:
         """Read the result again: all else has to be as before."""

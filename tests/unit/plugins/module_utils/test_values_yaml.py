@@ -133,6 +133,12 @@ EDITED = TEMPLATE + "  privileged = true\n"
             id="folded",
         ),
         pytest.param(
+            "runners:\n  config: >2- # Ask before editing\n    [[runners]]\n\n    [runners.kubernetes]\n",
+            "runners:\n  config: |- # Ask before editing\n    [[runners]]\n    [runners.kubernetes]\n"
+            "      privileged = true\n",
+            id="folded with a comment",
+        ),
+        pytest.param(
             "a: 1\n---\n# second\nrunners:\n  config: |\n    [[runners]]\n    [runners.kubernetes]\n...\n---\nb: 2\n",
             "a: 1\n---\n# second\nrunners:\n  config: |\n    [[runners]]\n    [runners.kubernetes]\n"
             "      privileged = true\n...\n---\nb: 2\n",
@@ -259,6 +265,13 @@ def test_refuses_deep_nesting(function: Callable[[str], object]) -> None:
         ('- "a = 1\\ntoken = \\"hidden\\""\n', '- "a = 1\\ntoken = \\"*\\""\n', ["hidden"]),
         ("- 'a = 1\n\n  token = \"hidden\"'\n", '- "a = 1\\ntoken = \\"*\\""\n', ["hidden"]),
         ("a: | # token: hidden\n  b\n", "a: | # token: *\n  b\n", []),
+        ("a: > # token: hidden\n  b\n", "a: > # token: *\n  b\n", []),
+        ("passwords: [hidden, 'hidden']\n", "passwords: [*, *]\n", ["hidden", "hidden"]),
+        (
+            "a: |\n  patch = '''\n  - name: A_TOKEN\n    value: hidden\n  - name: A\n    value: b\n  '''\n",
+            "a: |\n  patch = '''\n  - name: A_TOKEN\n    value: *\n  - name: A\n    value: b\n  '''\n",
+            ["hidden"],
+        ),
         ("a: b # password: hidden hidden\n", "a: b # password: *\n", []),
         ("# a\npasswords: {a: b}\n", "# a\npasswords: {a: b}\n", []),
         ("# - name: A\n#   token: 'hidden'\na: b\n", "# - name: A\n#   token: *\na: b\n", []),
