@@ -912,14 +912,15 @@ class Gatherer:
         for key in ("graphroot", "rootless_storage_path", "runroot"):
             if not isinstance(table.get(key, ""), str):
                 raise HostError(f"{conf['path']}: storage.{key} is no string")
-        graph_root = f"{account.home}/.local/share/containers/storage"
+        graph_root = default = f"{account.home}/.local/share/containers/storage"
+        system = None
         run_root = f"{account.runtime_dir}/containers"
         if conf["path"] != conf["own"]:
             graph_root = table.get("rootless_storage_path") or graph_root
         else:
-            graph_root = (
-                table.get("graphroot") or table.get("rootless_storage_path") or self._system_store() or graph_root
-            )
+            own = table.get("graphroot") or table.get("rootless_storage_path")
+            system = None if own else self._system_store()
+            graph_root = own or system or graph_root
             run_root = table.get("runroot") or run_root
         variables = {
             "HOME": account.home,
@@ -930,6 +931,9 @@ class Gatherer:
         graph_root = os.path.normpath(
             re.sub(r"\$\{?(\w+)\}?", lambda match: variables.get(match.group(1), match.group()), graph_root)
         )
+        # A command that finds no pause process, such as the first one after a boot, only reads the user's file.
+        if system and not self._store_content(graph_root)["exists"] and self._store_content(default)["exists"]:
+            graph_root = default
         return {
             "graph_root": graph_root,
             "run_root": run_root,

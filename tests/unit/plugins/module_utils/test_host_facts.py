@@ -442,6 +442,21 @@ def test_the_system_says_where_the_store_is_when_the_user_does_not(
     assert gatherer.store()["graph_root"] == (expected or default).format(user=ME)
 
 
+@pytest.mark.parametrize("stores", [("home",), ("system",), ("home", "system")], ids="+".join)
+def test_of_two_places_that_podman_uses_the_one_with_a_store_counts(gatherer, monkeypatch, tmp_path, stores):
+    places = {"home": tmp_path / ".local/share/containers/storage", "system": tmp_path / "system"}
+    for name in stores:
+        (places[name] / "libpod").mkdir(parents=True)
+    conf = tmp_path / "storage.conf"
+    conf.write_text(f'[storage]\nrootless_storage_path = "{places["system"]}"\n')
+    own = tmp_path / ".config/containers/storage.conf"
+    own.parent.mkdir(parents=True)
+    own.write_text('[storage]\ndriver = "overlay"\n')
+    monkeypatch.setattr(host_facts, "SYSTEM_STORAGE_CONF", (str(conf),))
+    monkeypatch.setattr(gatherer, "_podman_version", lambda path: "4.3.1")
+    assert gatherer.store()["graph_root"] == str(places[stores[-1]])
+
+
 def test_the_environment_of_containers_stays_on_the_host(gatherer, tmp_path):
     path = tmp_path / ".config/containers/containers.conf"
     path.parent.mkdir(parents=True)
