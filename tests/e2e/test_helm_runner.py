@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import gzip
 import json
@@ -138,6 +139,7 @@ def cluster(
 
 
 Run = Callable[..., dict[str, Any]]
+Play = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -583,7 +585,7 @@ def test_refuses_before_anything_is_changed(
 
 
 @pytest.fixture
-def play(cluster: Cluster) -> Callable[..., subprocess.CompletedProcess[str]]:
+def play(cluster: Cluster) -> Play:
     """A function that runs the playbook, and returns the result."""
 
     def play(*arguments: str, **variables: Any) -> subprocess.CompletedProcess[str]:
@@ -630,26 +632,102 @@ def job(name: str, created: str, privileged: bool) -> dict[str, Any]:
 SERVICES = "  [runners.kubernetes.service_container_security_context]\n    privileged = true\n"
 
 
-def test_playbook(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_playbook(cluster: Cluster, play: Play) -> None:
     cluster.install()
     cluster.api.add("pods", job("new-privileged", "2026-01-31T12:00:02Z", True))
     cluster.api.add("pods", job("new", "2026-01-31T12:00:03Z", False))
     cluster.api.add("pods", job("old", "2026-01-31T12:00:01Z", True))
+    ended = job("ended", "2026-01-31T12:00:04Z", True)
+    cluster.api.add("pods", {**ended, "status": {"phase": "Failed", "reason": "Evicted"}})
+    ending = job("ending", "2026-01-31T12:00:05Z", True)
+    cluster.api.add("pods", ending)["metadata"]["deletionTimestamp"] = "2026-01-31T12:00:06Z"
     values = cluster.home / "git-values.yaml"
-    values.write_text("runners:\n  config: |\n    [[runners]]\n      [runners.kubernetes]\n        image = 'a'\n")
-    result = play(kubernetes_values_file=str(values), kubernetes_probe=True)
+    config = "runners:\n  config: |\n    [[runners]]\n      [runners.kubernetes]\n        image = 'a'\n"
+    values.write_text(f"other:\n  {config.replace(chr(10), chr(10) + '  ').rstrip()}\n{config}")
+    result = play(kubernetes_values_file=str(values), kubernetes_values_path="runners.config", kubernetes_probe=True)
     assert result.returncode == 0, result.stdout
     assert "the daemon in new-privileged, container docker, listens" in " ".join(result.stdout.split())
     assert cluster.template().endswith(SERVICES)
     assert SERVICES in cluster.values()["runners"]["config"]
-    assert "[runners.kubernetes.service_container_security_context]\n" in values.read_text()
+    edited = yaml.safe_load(values.read_text())
+    assert "[runners.kubernetes.service_container_security_context]\n" in edited["runners"]["config"]
+    assert "privileged" not in edited["other"]["runners"]["config"]
     probes = [write for write in cluster.api.writes if write[1] == "pods"]
     assert [method for method, _resource, _name in probes] == ["POST", "DELETE"]
-    assert len(cluster.pods) == 4
+    assert len(cluster.pods) == 6
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["no log", "log"])
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_playbook_when_the_job_ends_meanwhile(cluster: Cluster, play: Play, listens: bool) -> None:
+    cluster.install({"runners": {"config": CONFIG + SERVICES}})
+    cluster.api.add("pods", job("newest", "2026-01-31T12:00:02Z", True))
+    cluster.api.add("pods", job("older", "2026-01-31T12:00:01Z", True))
+    logs = []
+
+    def end(method: str, path: str) -> None:
+        if path.endswith("/pods/newest/log"):
+            logs.append(path)
+        # kubectl looks at the pod before it asks for the log.
+        if path.endswith("/pods/newest") and (logs or not listens):
+            cluster.api.objects.pop(("pods", "ci", "newest"), None)
+
+    cluster.api.before = end
+    result = play()
+    assert result.returncode == 0, result.stdout
+    output = " ".join(result.stdout.split())
+    assert "newest has ended meanwhile" in output
+    assert ("its daemon listened" in output) is listens
+    assert ("was not verified" in output) is not listens
+
+
+def test_playbook_finds_a_pending_release(cluster: Cluster, play: Play) -> None:
+    cluster.install()
+    cluster.set_status("pending-upgrade")
+    cluster.connect(cluster.api.url, "default")
+    result = play()
+    assert result.returncode != 0
+    assert "Revision 1 of ci-runner is pending-upgrade" in " ".join(result.stdout.split())
+    assert cluster.api.writes == []
 
 
 @pytest.mark.parametrize("cluster", ["4"], indirect=True)
-def test_playbook_in_check_mode(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_playbook_with_several_releases(cluster: Cluster, play: Play) -> None:
+    cluster.install()
+    secret = copy.deepcopy(cluster.api.of("secrets")[-1])
+    packed = gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"])))
+    packed = gzip.compress(packed.replace(b'"namespace":"ci"', b'"namespace":"other"'))
+    secret["data"]["release"] = base64.b64encode(base64.b64encode(packed)).decode()
+    cluster.api.add("secrets", secret, "other")
+    result = play()
+    assert result.returncode != 0
+    assert "The namespaces ci, other each have a release ci-runner" in " ".join(result.stdout.split())
+
+
+QUOTA = {(kind, unit) for kind in ("limits", "requests") for unit in ("cpu", "memory")}
+RESOURCES = """\
+[[runners]]
+  [runners.kubernetes]
+    service_cpu_request = "500m"
+    service_cpu_limit = "2"
+    Service_Memory_Request = "1Gi"
+    service_memory_limit = "2Gi"
+"""
+
+
+@pytest.mark.parametrize(("config", "unknown"), [(RESOURCES, False), (CONFIG, True)], ids=["resources", "no resources"])
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_playbook_with_a_quota(cluster: Cluster, play: Play, config: str, unknown: bool) -> None:
+    cluster.install({"runners": {"config": config}})
+    cluster.api.quota = QUOTA
+    result = play(kubernetes_probe=not unknown)
+    assert result.returncode == 0, result.stdout
+    assert ("It is not known whether a privileged pod would be admitted" in result.stdout) is unknown
+    assert "privileged = true" in cluster.template()
+
+
+@pytest.mark.parametrize("cluster", ["4"], indirect=True)
+def test_playbook_in_check_mode(cluster: Cluster, play: Play) -> None:
     cluster.install()
     result = play("--check", "--diff", kubernetes_probe=True)
     assert result.returncode == 0, result.stdout
@@ -659,7 +737,7 @@ def test_playbook_in_check_mode(cluster: Cluster, play: Callable[..., subprocess
 
 
 @pytest.mark.parametrize("cluster", ["4"], indirect=True)
-def test_playbook_when_all_is_done(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_playbook_when_all_is_done(cluster: Cluster, play: Play) -> None:
     cluster.install({"runners": {"config": CONFIG + SERVICES}})
     result = play()
     assert result.returncode == 0, result.stdout
@@ -669,14 +747,15 @@ def test_playbook_when_all_is_done(cluster: Cluster, play: Callable[..., subproc
 
 
 @pytest.mark.parametrize("cluster", ["4"], indirect=True)
-def test_playbook_stops_early(cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    config = """\
+@pytest.mark.parametrize("change", [str, str.title], ids=["lower case", "title case"])
+def test_playbook_stops_early(cluster: Cluster, play: Play, change: Callable[[str], str]) -> None:
+    config = change("""\
 [[runners]]
   [runners.kubernetes]
     allow_privilege_escalation = false
     [runners.kubernetes.service_container_security_context]
       privileged = false
-"""
+""").replace("False", "false")
     cluster.install({"runners": {"config": config}, "extraEnv": {"KUBERNETES_PRIVILEGED": "false"}})
     namespace = {"metadata": {"name": "ci", "labels": {"pod-security.kubernetes.io/enforce": "baseline"}}}
     cluster.api.add("namespaces", namespace, "")
@@ -691,9 +770,7 @@ def test_playbook_stops_early(cluster: Cluster, play: Callable[..., subprocess.C
 
 
 @pytest.mark.parametrize("cluster", ["4"], indirect=True)
-def test_playbook_needs_the_acknowledgement(
-    cluster: Cluster, play: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_playbook_needs_the_acknowledgement(cluster: Cluster, play: Play) -> None:
     result = play(kubernetes_privileged_is_root_on_the_node=False)
     assert result.returncode != 0
     assert "root on the nodes" in " ".join(result.stdout.split())
