@@ -279,7 +279,8 @@ CASES = [
     ),
     Case(
         "ca.runner",
-        "install -D -m 0600 /etc/ssl/certs/ISRG_Root_X1.pem /etc/ci/ca.crt; sed -i '/^ *name *=/a tls-ca-file = \"/etc/ci/ca.crt\"' $C; "
+        "install -D -m 0600 /etc/ssl/certs/ISRG_Root_X1.pem /etc/ci/ca.crt; "
+        "sed -i '/^ *name *=/a tls-ca-file = \"/etc/ci/ca.crt\"' $C; "
         'docker \'volumes = ["/etc/ci/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro", '
         '"/etc/ssl/certs:/etc/ssl/certs:ro"]\'',
         f"rm -r /etc/ci; {RESTORE_CONFIG}",
