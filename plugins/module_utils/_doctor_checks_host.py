@@ -496,22 +496,50 @@ def _attaches(pattern: str, path: str) -> bool:
     "userns.pasta_apparmor",
     WARNING,
     title="AppArmor stops pasta",
-    why="On Ubuntu 24.04 pasta has no profile that allows a user namespace, so that containers get no network; "
-    "slirp4netns works.",
+    why="Where pasta may not do what it needs, containers get no network; slirp4netns works. Where it may not get "
+    "signals from Podman, which has a profile of its own, Podman cannot end it when the last container on a network "
+    "goes (kill network process: permission denied), and a process is left each time.",
     applies="Ubuntu 24.04 and later",
     variable="podman_containers_conf",
-    reference="rootlesskit docs/network.md, Launchpad bug 2077158",
+    reference="rootlesskit docs/network.md, Launchpad bug 2077158, containers/podman issue 27372",
 )
 def pasta_apparmor(host: Host) -> Optional[Finding]:
     denials = [line for line in _denials(host) if re.search(r'profile="(pasta|passt)', line)]
     if not denials:
         return None
+    own = [line for line in denials if not _is_signal_to_pasta(line)]
+    if not own:
+        return _signals_to_pasta(denials)
     return Finding(
-        f"AppArmor denied pasta something in the last day ({len(denials)} lines in the journal).",
-        tuple(denials[-3:]),
+        f"AppArmor denied pasta something in the last day ({len(own)} lines in the journal).",
+        tuple(own[-3:]),
         (
             host.install("slirp4netns"),
             *host.edit(host.need("containers_conf.own"), ("network", "default_rootless_network_cmd", '"slirp4netns"')),
+        ),
+    )
+
+
+def _is_signal_to_pasta(line: str) -> bool:
+    return 'operation="signal"' in line and 'profile="pasta"' in line and 'denied_mask="send"' not in line
+
+
+def _signals_to_pasta(denials: list[str]) -> Finding:
+    """The profile of pasta takes signals from programs without a profile only."""
+    folder = "/etc/apparmor.d/abstractions/base.d"
+    # The role userns writes this file as well. A rule that is there twice does no harm.
+    file = f"{folder}/rootless-gitlab-runner"
+    peers = {match.group(1) for line in denials for match in [re.search(r'peer="([A-Za-z0-9_.-]+)"', line)] if match}
+    rules = " ".join(f"'signal (receive) peer={peer},'" for peer in sorted(peers))
+    return Finding(
+        f"AppArmor kept signals of Podman from pasta in the last day ({len(denials)} lines in the journal).",
+        tuple(denials[-3:]),
+        (
+            f"mkdir -p {folder}",
+            f"printf '%s\\n' {rules} >> {file}"
+            if rules
+            else f"${{EDITOR:-vi}} {file}  # add: signal (receive) peer=..., with the peer from the log",
+            "apparmor_parser --replace /etc/apparmor.d/usr.bin.pasta",
         ),
     )
 

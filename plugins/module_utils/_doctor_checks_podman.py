@@ -1066,11 +1066,13 @@ def firewall_tool(host: Host) -> Optional[Finding]:
 )
 def net_modules(host: Host) -> Optional[Finding]:
     modules = host.need("modules")
-    tables = "nf_tables" if in_range(host.podman, ">=5") else "ip_tables"
-    needed = [tables, "tun", "bridge"]
-    missing = [name for name in needed if modules.get(name) is False]
+    loaded = {name: modules.get(name) for name in ("nf_tables", "tun", "bridge")}
+    # Up to version 4 Podman has iptables make the rules: the variant of nf_tables, or the one of ip_tables.
+    if not loaded["nf_tables"] and in_range(host.podman, "<5") and modules.get("ip_tables") is not False:
+        loaded["nf_tables"] = modules.get("ip_tables")
+    missing = [name for name, state in loaded.items() if state is False]
     if not missing:
-        if any(modules.get(name) is None for name in needed):
+        if None in loaded.values():
             raise Skip("what is built into this kernel is not known (no /lib/modules)")
         return None
     return Finding(
@@ -1272,21 +1274,30 @@ def net_ping(host: Host) -> Optional[Finding]:
     INFO,
     title="The host only knows a name server on itself",
     why="Containers cannot reach 127.0.0.1 of the host; Podman replaces it by the tool's own forwarder, or by public "
-    "servers.",
-    applies="hosts with systemd-resolved or dnsmasq",
+    "servers. Where systemd-resolved or NetworkManager is that server, Podman reads from their files which ones it "
+    "asks.",
+    applies="hosts with dnsmasq or another resolver of their own",
     variable="runner_runners",
-    reference="containers/aardvark-dns issue 248",
+    reference="containers/common libnetwork/resolvconf, containers/aardvark-dns issue 248",
 )
 def net_dns(host: Host) -> Optional[Finding]:
-    servers = host.need("resolv")
+    servers, path = host.need("resolv"), "/etc/resolv.conf"
     own = [runner for runner in host.get("runner.config.runners", []) if runner.get("docker", {}).get("dns")]
-    if not servers or own or not all(server.startswith("127.") or server == "::1" for server in servers):
+    if not servers or own:
         return None
-    stub = "/run/systemd/resolve/resolv.conf"
+    instead = host.get("resolv_instead")
+    if instead:
+        servers, path = instead["servers"], instead["path"]
+    if not all(server.startswith("127.") or server == "::1" for server in servers):
+        return None
+    named = f"names {', '.join(servers)} only" if servers else "names no server"
     return Finding(
-        f"/etc/resolv.conf names {', '.join(servers)} only.",
-        (f"/etc/resolv.conf: {', '.join(servers)}",),
-        (f"test -e {stub} && ln -sf {stub} /etc/resolv.conf",),
+        f"{path} {named}.",
+        (f"{path}: {', '.join(servers) or 'no nameserver'}",),
+        host.editor(
+            {"path": host.need("config_path"), "exists": True},
+            "set dns in [runners.docker] to name servers that containers reach",
+        ),
     )
 
 

@@ -61,6 +61,11 @@ COMMANDS = (
 )  # fmt: skip
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYSTEM_STORAGE_CONF = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
+# What Podman reads in place of a resolv.conf whose only server is the one of systemd-resolved or NetworkManager.
+BEHIND_STUB = {
+    "127.0.0.53": "/run/systemd/resolve/resolv.conf",
+    "127.0.0.1": "/run/NetworkManager/no-stub-resolv.conf",
+}
 HELPER_DIRS = ("/usr/libexec/podman", "/usr/lib/podman", "/usr/local/libexec/podman", "/usr/local/lib/podman")
 
 # The keys of config.toml that checks look at. Everything else stays on the host: it may be secret.
@@ -247,6 +252,14 @@ def public_config(parsed: dict[str, Any]) -> dict[str, Any]:
 def parse_resolv(text: str) -> list[str]:
     """The name servers of resolv.conf(5)."""
     return [line.split()[1] for line in text.splitlines() if line.startswith("nameserver") and len(line.split()) > 1]
+
+
+def resolv_instead(servers: list[str]) -> Optional[dict[str, Any]]:
+    """The file that Podman reads in place of a resolv.conf with these name servers, and its name servers."""
+    path = BEHIND_STUB.get(servers[0]) if len(servers) == 1 else None
+    if path is None or not os.path.exists(path):
+        return None
+    return {"path": path, "servers": parse_resolv(read_or(path))}
 
 
 def parse_routes(text: str) -> list[str]:
@@ -672,6 +685,7 @@ class Gatherer:
                 ),
                 "access": start(self.access) if account else None,
             }
+            resolv = parse_resolv(read_or("/etc/resolv.conf"))
             facts: dict[str, Fact] = {
                 "root": os.geteuid() == 0,
                 "service": self.service,
@@ -697,7 +711,8 @@ class Gatherer:
                 "kubic": guarded(kubic_facts),
                 "sudo": guarded(sudo_facts),
                 "fstab": parse_fstab(read_or("/etc/fstab")),
-                "resolv": parse_resolv(read_or("/etc/resolv.conf")),
+                "resolv": resolv,
+                "resolv_instead": resolv_instead(resolv),
                 "routes": guarded(lambda: parse_routes(read("/proc/net/route"))),
                 "cgroup": guarded(self.cgroup),
                 "storage_conf": guarded(self.storage_conf) if account else user,

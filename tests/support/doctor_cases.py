@@ -122,6 +122,10 @@ CLOSED = [
 ]
 MISSING_USER = {"error": f"the user {USER} does not exist"}
 DENIED = 'audit: type=1400 audit(1.0:1): apparmor="DENIED" operation="open" profile="{}" name="/x" fsuid=100033'
+SIGNAL = (
+    'audit: type=1400 audit(1.0:1): apparmor="DENIED" operation="signal" class="signal" profile="pasta" pid=4711 '
+    'comm="podman" requested_mask="receive" denied_mask="receive" signal=term peer="{}"'
+)
 EXECSTART = "{{ path=/usr/bin/{0} ; argv[]=/usr/bin/{0} {1} ; ignore_errors=no ; pid=0 }}"
 CA = "/etc/gitlab-runner/certs/gitlab.example.com.crt"
 
@@ -201,7 +205,11 @@ CASES: dict[str, list[Changes]] = {
             ],
         },
     ],
-    "userns.pasta_apparmor": [{"journal denials": [DENIED.format("pasta")]}],
+    "userns.pasta_apparmor": [
+        {"journal denials": [SIGNAL.format("podman")]},
+        {"journal denials": [SIGNAL.format("/opt/podman//x")]},
+        {"journal denials": [DENIED.format("pasta")]},
+    ],
     "apparmor.host_profile_attaches": [
         {"journal denials": [DENIED.format("rsyslogd")], "subids subuid": ids((USER, 100000, 65536))},
     ],
@@ -462,7 +470,13 @@ CASES: dict[str, list[Changes]] = {
         {"commands nft": None, "podman version": "6.0.0"},
         {"commands nft": None, "commands iptables": None},
     ],
-    "net.modules": [{"modules": {"ip_tables": True, "nf_tables": True, "tun": False, "bridge": False}}],
+    "net.modules": [
+        {"modules": {"ip_tables": True, "nf_tables": True, "tun": False, "bridge": False}},
+        {
+            "modules": {"ip_tables": False, "nf_tables": False, "tun": True, "bridge": True},
+            "podman version": "4.9.3",
+        },
+    ],
     "net.aardvark_old": [
         {"versions aardvark-dns": "1.4.0", "runner config concurrent": 4, **runner(services=["redis:7"])}
     ],
@@ -483,7 +497,14 @@ CASES: dict[str, list[Changes]] = {
     ],
     "net.low_ports": [{"runner config listen": [":443"], "sysctl net.ipv4.ip_unprivileged_port_start": "1024"}],
     "net.ping": [{"sysctl net.ipv4.ping_group_range": "1 0"}],
-    "net.dns": [{"resolv": ["127.0.0.53"]}],
+    "net.dns": [
+        {"resolv": ["127.0.0.1"], "resolv_instead": None},
+        {"resolv": ["127.0.0.53"]},
+        {
+            "resolv": ["127.0.0.53"],
+            "resolv_instead": {"path": "/run/systemd/resolve/resolv.conf", "servers": ["127.0.0.1", "::1"]},
+        },
+    ],
     "log.driver": [{"podman info log_driver": "journald"}],
     "log.unbounded": [
         {"podman info log_driver": "k8s-file", "containers_conf merged containers": {"log_driver": "k8s-file"}},

@@ -34,7 +34,22 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[4]
 sys.path.insert(0, str(ROOT / "tests/support"))
-from doctor_cases import CASES, CLOSED, DELETE, FACTS, SOCKET, attach, changed, healthy, ids, runner, storage, tmpfs
+from doctor_cases import (
+    CASES,
+    CLOSED,
+    DELETE,
+    DENIED,
+    FACTS,
+    SIGNAL,
+    SOCKET,
+    attach,
+    changed,
+    healthy,
+    ids,
+    runner,
+    storage,
+    tmpfs,
+)
 
 HEALTHY = sorted(path.stem for path in FACTS.glob("healthy_*.json"))
 BROKEN = [
@@ -324,6 +339,93 @@ CONTENT_TOO = [
 @pytest.mark.parametrize(("identifier", "case"), [*CONTENT.items(), *CONTENT_TOO], ids=str)
 def test_check_is_content_with_what_is_unusual_but_right(identifier, case):
     assert identifier not in findings(changed(healthy(), case), only(identifier))
+
+
+@pytest.mark.parametrize(
+    ("version", "ip_tables", "nf_tables", "missing"),
+    [
+        # The iptables of Debian 12 and Ubuntu 24.04 is the one that uses nf_tables.
+        ("4.9.3", False, True, []),
+        ("4.3.1", True, False, []),
+        ("4.3.1", True, None, []),
+        ("4.9.3", False, False, ["nf_tables"]),
+        ("4.9.3", None, False, None),
+        ("5.4.2", False, True, []),
+        ("5.4.2", True, False, ["nf_tables"]),
+        ("5.4.2", True, None, None),
+    ],
+)
+def test_before_podman_5_one_of_both_modules_for_rules_will_do(version, ip_tables, nf_tables, missing):
+    modules = {"ip_tables": ip_tables, "nf_tables": nf_tables, "tun": True, "bridge": True}
+    result = run(only("net.modules"), changed(healthy(), {"modules": modules, "podman version": version}))
+    assert bool(result["skipped_checks"]) is (missing is None)
+    assert [command for entry in result["findings"] for command in entry["remedy"] if "modprobe" in command] == [
+        f"modprobe {name}" for name in missing or []
+    ]
+
+
+@pytest.mark.parametrize(
+    ("servers", "instead", "found"),
+    [
+        # Podman reads the file of systemd-resolved or NetworkManager itself where the stub is the only server.
+        (["127.0.0.53"], ["192.0.2.1"], None),
+        (["127.0.0.1"], ["127.0.0.2", "192.0.2.1"], None),
+        (["127.0.0.53"], ["127.0.0.1"], "/run/x/resolv.conf names 127.0.0.1 only."),
+        (["127.0.0.53"], [], "/run/x/resolv.conf names no server."),
+        (["127.0.0.53"], None, "/etc/resolv.conf names 127.0.0.53 only."),
+        (["127.0.0.2"], None, "/etc/resolv.conf names 127.0.0.2 only."),
+        (["127.0.0.53", "::1"], None, "/etc/resolv.conf names 127.0.0.53, ::1 only."),
+    ],
+)
+def test_a_stub_that_podman_looks_behind_is_no_finding(servers, instead, found):
+    fact = {"path": "/run/x/resolv.conf", "servers": instead} if instead is not None else None
+    result = findings(changed(healthy(), {"resolv": servers, "resolv_instead": fact}), only("net.dns"))
+    assert [entry["summary"] for entry in result.values()] == ([found] if found else [])
+    # The host keeps its own resolver.
+    assert not any("ln -s" in command for entry in result.values() for command in entry["remedy"])
+
+
+PEERS = "/etc/apparmor.d/abstractions/base.d/rootless-gitlab-runner"
+
+
+@pytest.mark.parametrize(
+    ("denials", "remedy"),
+    [
+        (
+            [SIGNAL.format("podman"), SIGNAL.format("rootless-podman"), SIGNAL.format("podman")],
+            [
+                "mkdir -p /etc/apparmor.d/abstractions/base.d",
+                "printf '%s\\n' 'signal (receive) peer=podman,' 'signal (receive) peer=rootless-podman,' >> " + PEERS,
+                "apparmor_parser --replace /etc/apparmor.d/usr.bin.pasta",
+            ],
+        ),
+        (
+            [SIGNAL.format("/opt/x"), SIGNAL.format("podman,\\n/** rwx")],
+            [
+                "mkdir -p /etc/apparmor.d/abstractions/base.d",
+                f"${{EDITOR:-vi}} {PEERS}  # add: signal (receive) peer=..., with the peer from the log",
+                "apparmor_parser --replace /etc/apparmor.d/usr.bin.pasta",
+            ],
+        ),
+    ],
+)
+def test_pasta_that_may_not_be_signalled_gets_a_rule(denials, remedy):
+    entry = findings(changed(healthy(), {"journal denials": denials}))["userns.pasta_apparmor"]
+    assert entry["remedy"] == remedy
+    assert "signals" in entry["summary"]
+
+
+@pytest.mark.parametrize(
+    "denials",
+    [
+        [SIGNAL.format("podman"), DENIED.format("pasta")],
+        [SIGNAL.format("podman").replace("receive", "send")],
+        [SIGNAL.format("podman").replace("pasta", "passt")],
+    ],
+)
+def test_pasta_that_may_not_do_something_itself_is_replaced(denials):
+    entry = findings(changed(healthy(), {"journal denials": denials}))["userns.pasta_apparmor"]
+    assert "slirp4netns" in entry["remedy"][0] and entry["evidence"] == denials[-1:]
 
 
 def test_a_network_tool_that_podman_does_not_know_is_no_package():

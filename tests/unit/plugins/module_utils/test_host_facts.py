@@ -82,6 +82,28 @@ def test_parse_resolv():
     ]
 
 
+@pytest.mark.parametrize(
+    ("servers", "instead"),
+    [
+        (["127.0.0.53"], "resolved"),
+        (["127.0.0.1"], "networkmanager"),
+        (["127.0.0.2"], None),
+        (["127.0.0.53", "127.0.0.53"], None),
+        (["127.0.0.53", "192.0.2.9"], None),
+        ([], None),
+    ],
+)
+def test_the_file_that_podman_reads_instead_of_a_stub(monkeypatch, tmp_path, servers, instead):
+    files = {"127.0.0.53": tmp_path / "resolved", "127.0.0.1": tmp_path / "networkmanager"}
+    monkeypatch.setattr(host_facts, "BEHIND_STUB", {server: str(path) for server, path in files.items()})
+    assert host_facts.resolv_instead(servers) is None
+    for path in files.values():
+        path.write_text(f"# {path.name}\nnameserver 192.0.2.1\n")
+    assert host_facts.resolv_instead(servers) == (
+        {"path": str(tmp_path / instead), "servers": ["192.0.2.1"]} if instead else None
+    )
+
+
 TOML = '''\
 concurrent = 4
 [session_server]
