@@ -8,6 +8,9 @@
 The files are described in subuid(5), their limits in login.defs(5). Podman maps the ranges of a user in the
 order of their first ids, wherever they stand in the file: a range that is added above all others of its user
 leaves the owners of existing files as they are.
+
+In a container with a user namespace only some ids exist, those of user_namespaces(7). The kernel maps a range only
+if all of it lies in one line of that map.
 """
 
 from __future__ import annotations
@@ -78,6 +81,37 @@ class Limits(NamedTuple):
     """The last that is chosen."""
 
 
+class Existing(NamedTuple):
+    """The ids that exist on a host: the lines of its maps, lowest first."""
+
+    uids: list[Range] = [Range(0, LAST_ID + 1)]
+    gids: list[Range] = [Range(0, LAST_ID + 1)]
+
+    @property
+    def both(self) -> list[Range]:
+        """Where a range of uids and gids can lie, lowest first."""
+        pairs = ((max(a.start, b.start), min(a.end, b.end)) for a in self.uids for b in self.gids)
+        return sorted(Range(start, end - start) for start, end in pairs if start < end)
+
+    def problem(self, wanted: str, user: str, last: int) -> str:
+        """Why a user cannot have the wanted ids, and what to do. Takes the last id that it needs."""
+
+        def text(ranges: list[Range]) -> str:
+            return ", ".join(f"{found.start} to {found.end - 1}" for found in ranges)
+
+        if self.uids == self.gids:
+            exist = f"ids {text(self.uids)}"
+        else:
+            kinds = (("uids", self.uids), ("gids", self.gids))
+            exist = " and the ".join(f"{kind} {text(ranges)}" for kind, ranges in kinds if ranges != Existing().uids)
+        parts = " (a range has to lie in one of these parts)" if len(self.uids + self.gids) > 2 else ""
+        return (
+            f"this host is a container in which only the {exist} exist{parts}, so {wanted} cannot be used for {user};"
+            f" give it more ids, 0 to {last} at least (Proxmox and LXC: lxc.idmap, and root's lines in {UID_FILE} and"
+            f" {GID_FILE} of the machine that it runs on; Podman: --uidmap and --gidmap; Docker: userns-remap)"
+        )
+
+
 class Plan(NamedTuple):
     """The ranges to add to each file, or to remove from it."""
 
@@ -124,6 +158,14 @@ def parse_limits(text: str) -> Limits:
         first=max(number("SUB_UID_MIN", 100000), number("SUB_GID_MIN", 100000), lowest),
         last=min(number("SUB_UID_MAX", 600100000), number("SUB_GID_MAX", 600100000), LAST_ID),
     )
+
+
+def parse_map(text: str) -> list[Range]:
+    """The ids that exist, from the text of /proc/self/uid_map or gid_map. All of them if it has no line."""
+    found = re.findall(
+        r"^[ \t]*([0-9]{1,10})[ \t]+[0-9]{1,10}[ \t]+([0-9]{1,10})[ \t]*$", text, re.MULTILINE | re.ASCII
+    )
+    return sorted(Range(int(start), int(count)) for start, count in found) or Existing().uids
 
 
 def parse_source(text: str) -> str:
@@ -184,6 +226,11 @@ def subtract(wanted: Iterable[Range], ranges: Iterable[Range]) -> list[Range]:
     return result
 
 
+def lies_in(wanted: Range, ranges: Iterable[Range]) -> bool:
+    """Whether one of the ranges has all of the wanted ids."""
+    return any(found.start <= wanted.start and wanted.end <= found.end for found in ranges)
+
+
 def first_gap(count: int, occupied: Iterable[Range], limits: Limits) -> Optional[int]:
     """The lowest first id of C(count) free ids; None if there are not as many in a row."""
     start = limits.first
@@ -207,6 +254,7 @@ class Host(NamedTuple):
     gid_entries: list[Entry]
     accounts: list[Account]
     limits: Limits
+    existing: Existing = Existing()
 
     @property
     def uids(self) -> list[Range]:
@@ -244,6 +292,7 @@ def plan_present(host: Host, count: int, start: Optional[int], grow: bool) -> Pl
 
     Raises SubidError.
     """
+    _check_own(host)
     warnings = [
         f"The subordinate ids {found} of {host.user} overlap {other}: each can reach the other's files."
         " They stay, since files may belong to them."
@@ -278,6 +327,21 @@ def plan_present(host: Host, count: int, start: Optional[int], grow: bool) -> Pl
     return Plan(uids, gids, warnings)
 
 
+def _check_own(host: Host) -> None:
+    """Refuse ranges that the user has and Podman cannot map: it maps all of them, or fails."""
+    for path, entries, existing in (
+        (UID_FILE, host.uid_entries, host.existing.uids),
+        (GID_FILE, host.gid_entries, host.existing.gids),
+    ):
+        for entry in entries:
+            if _is_owner(entry, host.user, host.uid) and not lies_in(entry.range, existing):
+                where = f"the subordinate ids {entry.range} of {path} line {entry.line}"
+                raise SubidError(
+                    f"{host.existing.problem(where, host.user, entry.range.end - 1)}; remove the line only if no files"
+                    " in the user's containers, images and volumes belong to these ids."
+                )
+
+
 def _fix(host: Host, wanted: Range) -> tuple[list[Range], list[Range]]:
     """What the user lacks of certain ids."""
     uids, gids = subtract([wanted], host.uids), subtract([wanted], host.gids)
@@ -287,6 +351,14 @@ def _fix(host: Host, wanted: Range) -> tuple[list[Range], list[Range]]:
                 f"start: the subordinate ids {wanted} for {host.user} must lie between {host.limits.lowest},"
                 f" above the ids of real users and groups, and {LAST_ID}."
             )
+    for ranges, existing in ((uids, host.existing.uids), (gids, host.existing.gids)):
+        for added in ranges:
+            if not lies_in(added, existing):
+                problem = host.existing.problem(f"the subordinate ids {added}", host.user, added.end - 1)
+                free = _first_existing_gap(host, wanted.count, host.limits)
+                advice = "" if free is None else ", or leave start out to have free ids chosen"
+                raise SubidError(f"start: {problem}{advice}.")
+    for added in merge(uids + gids):
         other = host.conflict(added)
         if other:
             raise SubidError(
@@ -303,23 +375,51 @@ def _choose(host: Host, count: int) -> tuple[list[Range], list[Range]]:
         [
             found
             for found in subtract(other, own)
-            if total(own) < count and (not own or found.start >= own[-1].end) and not host.conflict(found)
+            if total(own) < count
+            and (not own or found.start >= own[-1].end)
+            and lies_in(found, existing)
+            and not host.conflict(found)
         ]
-        for own, other in ((host.uids, host.gids), (host.gids, host.uids))
+        for own, other, existing in (
+            (host.uids, host.gids, host.existing.uids),
+            (host.gids, host.uids, host.existing.gids),
+        )
     )
     lacking = count - min(total(host.uids + uids), total(host.gids + gids))
     if lacking > 0:
-        first = max([host.limits.first] + [found.end for found in host.uids + host.gids])
-        start = first_gap(lacking, host.occupied, host.limits._replace(first=first))
+        above = max([0] + [found.end for found in host.uids + host.gids])
+        limits = host.limits._replace(first=max(host.limits.first, above))
+        start = _first_existing_gap(host, lacking, limits)
         if start is None:
-            raise SubidError(
-                f"count: there are no {lacking} free subordinate ids in a row for {host.user} between {first}"
-                f" and {host.limits.last}; ask for fewer, set start, or raise SUB_UID_MAX and SUB_GID_MAX in"
-                " /etc/login.defs."
-            )
+            raise SubidError(_why_none(host, count, lacking, above, limits))
         uids.append(Range(start, lacking))
         gids.append(Range(start, lacking))
     return uids, gids
+
+
+def _first_existing_gap(host: Host, count: int, limits: Limits) -> Optional[int]:
+    """The lowest first id of C(count) free ids that exist; None if there are not as many in a row."""
+    for existing in host.existing.both:
+        within = limits._replace(first=max(limits.first, existing.start), last=min(limits.last, existing.end - 1))
+        start = first_gap(count, host.occupied, within)
+        if start is not None:
+            return start
+    return None
+
+
+def _why_none(host: Host, count: int, lacking: int, above: int, limits: Limits) -> str:
+    """Why there are no ids to choose, and what to do."""
+    start = first_gap(lacking, host.occupied, limits)
+    if start is None:
+        return (
+            f"count: there are no {lacking} free subordinate ids in a row for {host.user} between {limits.first}"
+            f" and {limits.last}; ask for fewer, set start, or raise SUB_UID_MAX and SUB_GID_MAX in"
+            " /etc/login.defs."
+        )
+    problem = host.existing.problem(f"{lacking} subordinate ids from {start}", host.user, start + lacking - 1)
+    # Ids that exist outside of what is chosen from, which only an administrator can know to be free.
+    other = _first_existing_gap(host, count, limits._replace(first=max(limits.lowest, above), last=LAST_ID))
+    return f"count: {problem}{'' if other is None else f', or set start: {other}'}."
 
 
 def plan_absent(host: Host, wanted: Optional[Range]) -> Plan:

@@ -80,6 +80,10 @@ notes:
     user among them.
   - Where C(/etc/nsswitch.conf) takes subordinate ids from another place than the files, this module changes
     nothing. It succeeds when C(getsubids) shows that the user has the ids already, and fails otherwise.
+  - In a container with a user namespace only some ids exist (C(/proc/self/uid_map) and C(gid_map)), in an
+    unprivileged container of Proxmox or LXC usually 0 to 65535. Ranges are chosen among these. Where there are
+    too few, or where O(start) or a range that the user has lies outside, the module fails before it changes
+    anything. Give the container more ids then.
   - Lines of the files that are not valid are reported as warnings with their number, and stay.
 seealso:
   - module: ansible.builtin.user
@@ -222,6 +226,14 @@ def as_dicts(ranges: list[Range]) -> list[dict[str, int]]:
     return [{"start": found.start, "count": found.count} for found in ranges]
 
 
+def read_map(path: str) -> list[Range]:
+    """The ids that exist; all of them where the kernel does not say."""
+    try:
+        return _subid.parse_map(read(path) or "")
+    except SubidError:
+        return _subid.parse_map("")
+
+
 def find_uid(module: AnsibleModule) -> Optional[int]:
     user = module.params["user"]
     if not re.match(r"[A-Za-z_][^\s:/]*\Z", user):
@@ -239,7 +251,7 @@ def accounts() -> list[_subid.Account]:
     return users + [_subid.Account("group", group.gr_name, group.gr_gid) for group in grp.getgrall()]
 
 
-def ask_other_source(module: AnsibleModule, source: str) -> dict[str, Any]:
+def ask_other_source(module: AnsibleModule, source: str, existing: _subid.Existing) -> dict[str, Any]:
     """What the user has where subordinate ids do not come from the files.
 
     Raises SubidError if that is not what is wanted.
@@ -261,6 +273,11 @@ def ask_other_source(module: AnsibleModule, source: str) -> dict[str, Any]:
             f"{where}, so that they cannot be changed here. {user} has {_subid.total(uids)} uids and"
             f" {_subid.total(gids)} gids there. Have them changed there, or take them from files."
         )
+    if module.params["state"] == "present":
+        for ranges, some in ((uids, existing.uids), (gids, existing.gids)):
+            for found in ranges:
+                if not _subid.lies_in(found, some):
+                    raise SubidError(f"{existing.problem(f'the subordinate ids {found}', user, found.end - 1)}.")
     return {
         "changed": False,
         "subuid": as_dicts(uids),
@@ -360,9 +377,10 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if count < 1:
         raise SubidError(f"count: {count} is not a number of ids; it must be 1 at least.")
     uid = find_uid(module)
+    existing = _subid.Existing(read_map("/proc/self/uid_map"), read_map("/proc/self/gid_map"))
     source = _subid.parse_source(read("/etc/nsswitch.conf") or "")
     if source != "files":
-        return ask_other_source(module, source)
+        return ask_other_source(module, source, existing)
 
     before = {path: read(path) for path in (UID_FILE, GID_FILE)}
     entries = {}
@@ -371,7 +389,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         for problem in problems:
             module.warn(problem)
     limits = _subid.parse_limits(read("/etc/login.defs") or "")
-    host = _subid.Host(user, uid, entries[UID_FILE], entries[GID_FILE], accounts(), limits)
+    host = _subid.Host(user, uid, entries[UID_FILE], entries[GID_FILE], accounts(), limits, existing)
 
     if params["state"] == "present":
         plan = _subid.plan_present(host, count, start, params["grow"])

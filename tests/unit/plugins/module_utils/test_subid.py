@@ -9,6 +9,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _sub
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._subid import (
     Account,
     Entry,
+    Existing,
     Host,
     Limits,
     Range,
@@ -20,10 +21,11 @@ from hypothesis import strategies as st
 LIMITS = Limits(lowest=65536, first=100000, last=600100000)
 
 
-def host(uids="", gids=None, uid=996, accounts=(), limits=LIMITS):
-    """A host with these files; without C(gids) both are equal."""
+def host(uids="", gids=None, uid=996, accounts=(), limits=LIMITS, uid_map="", gid_map=None):
+    """A host with these files; without C(gids) both are equal, and without C(gid_map) the maps are."""
     files = [_subid.parse(text, "")[0] for text in (uids, uids if gids is None else gids)]
-    return Host("me", uid, files[0], files[1], list(accounts), limits)
+    maps = [_subid.parse_map(text) for text in (uid_map, uid_map if gid_map is None else gid_map)]
+    return Host("me", uid, files[0], files[1], list(accounts), limits, Existing(*maps))
 
 
 # --- reading ------------------------------------------------------------------
@@ -79,6 +81,20 @@ def test_parse_getsubids():
         Range(300000, 10),
     ]
     assert _subid.parse_getsubids("Error fetching ranges\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [Range(0, 4294967295)]),
+        ("no map\n", [Range(0, 4294967295)]),
+        ("         0          0 4294967295\n", [Range(0, 4294967295)]),
+        ("         0     100000      65536\n", [Range(0, 65536)]),
+        ("1006 101006 64530\n0 100000 1005\n1005 1005 1\n", [Range(0, 1005), Range(1005, 1), Range(1006, 64530)]),
+    ],
+)
+def test_parse_map(text, expected):
+    assert _subid.parse_map(text) == expected
 
 
 def test_owned_by_name_or_number():
@@ -189,6 +205,35 @@ def test_owners_that_are_no_number(owner):
             [Range(302000, 63536)],
             id="too few of both, the new ones the same",
         ),
+        pytest.param(
+            host(uid_map="0 100000 1065536"),
+            65536,
+            [Range(100000, 65536)],
+            [Range(100000, 65536)],
+            id="a container with enough ids",
+        ),
+        pytest.param(
+            host(uid_map="0 0 4294967295", gid_map="0 100000 65536\n300000 300000 65536"),
+            65536,
+            [Range(300000, 65536)],
+            [Range(300000, 65536)],
+            id="a container, behind a gap of its gids",
+        ),
+        pytest.param(
+            # newuidmap maps no range that lies in two lines.
+            host(uid_map="0 100000 120000\n120000 220000 100000"),
+            65536,
+            [Range(120000, 65536)],
+            [Range(120000, 65536)],
+            id="a container, not across two lines of its map",
+        ),
+        pytest.param(
+            host("me:110000:65536\n", "", uid_map="0 0 900000", gid_map="0 0 120000\n120000 120000 800000"),
+            65536,
+            [Range(175536, 65536)],
+            [Range(175536, 65536)],
+            id="gids missing, and not in one line of the map",
+        ),
     ],
 )
 def test_present(on_host, count, uids, gids):
@@ -262,6 +307,116 @@ def test_present_refuses(on_host, start, grow, message):
     with pytest.raises(SubidError) as error:
         _subid.plan_present(on_host, 100, start, grow)
     assert message in str(error.value)
+
+
+LXC = "0 100000 65536"
+SPLIT = "0 100000 200050\n200050 300050 100000"
+
+
+@pytest.mark.parametrize(
+    ("on_host", "start", "grow", "messages"),
+    [
+        pytest.param(
+            host(uid_map=LXC),
+            None,
+            True,
+            [
+                "count: this host is a container in which only the ids 0 to 65535 exist, so 100 subordinate ids from"
+                " 100000 cannot be used for me; give it more ids, 0 to 100099 at least",
+                "lxc.idmap",
+            ],
+            id="the usual container of LXC",
+        ),
+        pytest.param(
+            host("a:100000:65536\n", uid_map="0 0 4294967295", gid_map="0 100000 131072"),
+            None,
+            True,
+            [
+                "only the gids 0 to 131071 exist, so 100 subordinate ids from 165536",
+                "0 to 165635 at least",
+                "set start: 65536",
+            ],
+            id="few gids, free ids below those that are chosen",
+        ),
+        pytest.param(
+            host("me:100000:50\n", uid_map="0 100000 100090", gid_map="0 100000 100095"),
+            None,
+            True,
+            ["only the uids 0 to 100089 and the gids 0 to 100094 exist, so 50 subordinate ids from 100050"],
+            id="no room for more",
+        ),
+        pytest.param(
+            host(uid_map=LXC),
+            200000,
+            True,
+            [
+                "start: this host is a container in which only",
+                "so the subordinate ids 200000-200099 cannot be used for me",
+            ],
+            id="start",
+        ),
+        pytest.param(
+            host("me:200000:10\n", uid_map="0 0 200010"),
+            200000,
+            True,
+            ["only the ids 0 to 200009 exist, so the subordinate ids 200010-200099 cannot"],
+            id="start, the rest of a range",
+        ),
+        pytest.param(
+            host(uid_map=SPLIT),
+            200000,
+            True,
+            [
+                "only the ids 0 to 200049, 200050 to 300049 exist (a range has to lie in one of these parts), so",
+                "leave start out",
+            ],
+            id="start, across two lines of the map",
+        ),
+        *(
+            pytest.param(
+                host("996:100000:100\n", uid_map=LXC),
+                start,
+                grow,
+                [
+                    "only the ids 0 to 65535 exist, so the subordinate ids 100000-100099 of /etc/subuid line 1 cannot",
+                    "remove the line only if",
+                ],
+                id=f"ids that the user has, {start}, {grow}",
+            )
+            for start, grow in ((None, True), (None, False), (100000, True), (70000, True))
+        ),
+        pytest.param(
+            host("me:100000:100\n", "a:1:1\nme:100000:100\n", gid_map=LXC),
+            None,
+            True,
+            ["only the gids 0 to 65535 exist, so the subordinate ids 100000-100099 of /etc/subgid line 2"],
+            id="gids that the user has",
+        ),
+        pytest.param(
+            host("me:200000:100\n", uid_map=SPLIT),
+            None,
+            True,
+            ["200000-200099 of /etc/subuid line 1"],
+            id="ids that the user has, across two lines of the map",
+        ),
+    ],
+)
+def test_present_refuses_ids_that_do_not_exist(on_host, start, grow, messages):
+    with pytest.raises(SubidError) as error:
+        _subid.plan_present(on_host, 100, start, grow)
+    for message in messages:
+        assert message in str(error.value)
+
+
+def test_ids_of_others_that_do_not_exist_are_not_judged():
+    on_host = host("a:900000:65536\n", uid_map="0 100000 200000")
+    assert _subid.plan_present(on_host, 65536, None, True).uids == [Range(100000, 65536)]
+
+
+@pytest.mark.parametrize("wanted", [None, Range(100000, 100)])
+def test_absent_takes_ids_that_do_not_exist(wanted):
+    plan = _subid.plan_absent(host("me:100000:100\n", uid_map=LXC), wanted)
+    assert plan.uids == plan.gids == [Range(100000, 100)]
 
 
 @pytest.mark.parametrize(
@@ -350,6 +505,21 @@ RANGES = st.builds(Range, st.integers(0, 60), st.integers(1, 20))
 SMALL = Limits(lowest=10, first=20, last=200)
 
 
+@st.composite
+def maps(draw):
+    """Some of the pieces between some ids, so that ranges touch as well as leave gaps."""
+    cuts = sorted(draw(st.sets(st.integers(0, 220), min_size=2, max_size=6)))
+    pieces = [Range(start, end - start) for start, end in zip(cuts, cuts[1:])]
+    return draw(st.lists(st.sampled_from(pieces), unique=True, min_size=1).map(sorted))
+
+
+MAPS = st.one_of(st.just(_subid.parse_map("")), maps())
+
+
+def lies_in(wanted, ranges):
+    return any(found.start <= wanted.start and wanted.end <= found.end for found in ranges)
+
+
 def ids(ranges):
     return {number for found in ranges for number in range(found.start, found.end)}
 
@@ -364,7 +534,7 @@ def hosts(draw):
         for _file in range(2)
     ]
     accounts = [Account("user", f"u{number}", number) for number in draw(st.lists(st.integers(0, 90), max_size=3))]
-    return Host("me", 996, entries[0], entries[1], accounts, SMALL)
+    return Host("me", 996, entries[0], entries[1], accounts, SMALL, Existing(draw(MAPS), draw(MAPS)))
 
 
 @given(st.lists(RANGES), st.lists(RANGES))
@@ -400,7 +570,9 @@ def test_what_is_added_suffices_overlaps_nobody_and_is_no_more_than_needed(on_ho
     occupied = ids(
         entry.range for entry in on_host.uid_entries + on_host.gid_entries if entry.owner not in ("me", "996")
     ) | {account.id for account in on_host.accounts}
+    exist = on_host.existing._asdict()
     for kind, ranges in added.items():
+        assert all(lies_in(found, exist[kind]) for found in ranges)
         assert not ids(ranges) & occupied
         assert not ids(ranges) & ids(before[kind])
         after = ids(before[kind]) | ids(ranges)
@@ -418,6 +590,26 @@ def test_what_is_added_suffices_overlaps_nobody_and_is_no_more_than_needed(on_ho
         assert _subid.total(plan.uids) == max(0, count - _subid.total(before["uids"]))
     if not before["uids"] and not before["gids"]:
         assert added["uids"] == added["gids"]
+
+
+@given(hosts(), st.integers(1, 60))
+@settings(deadline=None, max_examples=300)
+def test_ids_are_chosen_where_and_only_where_there_are_any(on_host, count):
+    on_host = on_host._replace(user="new", uid=None)
+    taken = ids(on_host.occupied)
+    fits = [
+        start
+        for start in range(SMALL.first, SMALL.last - count + 2)
+        if not taken.intersection(range(start, start + count))
+        and lies_in(Range(start, count), on_host.existing.uids)
+        and lies_in(Range(start, count), on_host.existing.gids)
+    ]
+    try:
+        plan = _subid.plan_present(on_host, count, None, True)
+    except SubidError:
+        assert not fits
+    else:
+        assert plan.uids == plan.gids == [Range(fits[0], count)]
 
 
 @given(hosts(), st.integers(1, 60), st.one_of(st.none(), st.integers(0, 120)))

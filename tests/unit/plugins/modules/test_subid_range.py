@@ -158,6 +158,56 @@ def test_missing_files_are_created(run_module, host):
     assert (host.etc / "subuid").stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.parametrize(
+    ("maps", "options", "outcome"),
+    [
+        ({}, {}, 165536),
+        (
+            {"uid_map": "         0          0 4294967295\n", "gid_map": "         0          0 4294967295\n"},
+            {},
+            165536,
+        ),
+        ({"uid_map": "0 100000 1065536\n", "gid_map": "0 0 300000\n300000 100000 65536\n"}, {}, 165536),
+        (
+            {"uid_map": "0 100000 1065536\n", "gid_map": "0 0 300000\n"},
+            {"start": 900000},
+            "only the uids 0 to 1065535 and the gids 0 to 299999",
+        ),
+        (
+            {"uid_map": "0 100000 65536\n", "gid_map": "0 100000 65536\n"},
+            {},
+            "65536 subordinate ids from 165536 cannot be used for me",
+        ),
+        ({"gid_map": "0 100000 65536\n"}, {}, "in which only the gids 0 to 65535 exist"),
+        ({"gid_map": None}, {}, 165536),
+    ],
+)
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_ids_that_exist(run_module, host, maps, options, outcome, check_mode):
+    process = host.root / "proc/self"
+    process.mkdir(parents=True)
+    for name, text in maps.items():
+        # A directory cannot be read, by root either.
+        (process / name).mkdir() if text is None else (process / name).write_text(text)
+    result = run_module(subid_range, {"user": "me", **options}, check_mode=check_mode)
+    if isinstance(outcome, int):
+        assert result["subuid"] == result["subgid"] == [{"start": outcome, "count": 65536}]
+    else:
+        assert outcome in result["msg"]
+        assert host.calls == []
+        assert host.read("subgid") == "other:100000:65536\n"
+
+
+def test_ids_of_the_user_that_do_not_exist(run_module, host):
+    (host.root / "proc/self").mkdir(parents=True)
+    (host.root / "proc/self/uid_map").write_text("0 100000 65536\n")
+    for name in ("subuid", "subgid"):
+        host.write(name, "me:100000:65536\n")
+    assert "100000-165535 of /etc/subuid line 1 cannot be used for me" in run_module(subid_range, {"user": "me"})["msg"]
+    assert host.calls == []
+    assert run_module(subid_range, {"user": "me", "state": "absent", "discard_existing": True})["subuid"] == []
+
+
 def test_absent(run_module, host):
     for name in ("subuid", "subgid"):
         host.write(name, "me:200000:10\nother:100000:65536\n")
@@ -252,6 +302,8 @@ def test_a_busy_user(run_module, host):
     [
         ("0: me 500000 65536", {}, None),
         ("0: me 500000 65536", {"start": 500000, "count": 100}, None),
+        ("0: me 700000 65536", {}, "so the subordinate ids 700000-765535 cannot be used for me"),
+        ("0: me 700000 65536", {"state": "absent"}, "cannot be changed here"),
         ("0: me 500000 1000", {}, "me has 1000 uids and 1000 gids there"),
         ("0: me 500000 65536", {"start": 100000}, "not from files"),
         ("0: me 500000 65536", {"state": "absent", "discard_existing": True}, "cannot be changed here"),
@@ -261,12 +313,14 @@ def test_a_busy_user(run_module, host):
 )
 def test_ids_from_another_source(run_module, host, uids, options, message):
     host.write("nsswitch.conf", "passwd: files sss\nsubid: sss\n")
+    (host.root / "proc/self").mkdir(parents=True)
+    (host.root / "proc/self/gid_map").write_text("0 100000 700000\n")
     host.program("getsubids", f"echo '{uids}'")
     result = run_module(subid_range, {"user": "me", **options})
     assert host.calls == []
     if message:
         assert message in result["msg"]
-        assert "'sss'" in result["msg"]
+        assert "'sss'" in result["msg"] or "gids 0 to 699999" in result["msg"]
     else:
         assert (result["changed"], result["source"], result["migrate_required"]) == (False, "sss", False)
         assert result["subuid"] == result["subgid"] == ([{"start": 500000, "count": 65536}] if "500000" in uids else [])
