@@ -93,6 +93,21 @@ def test_the_restriction_of_apparmor_stays_on(render):
     assert not render("userns", condition, {"distribution": "Debian"})
 
 
+def test_no_other_kernel_parameters_are_applied(render):
+    """Docker sets net.ipv4.ip_forward, whatever the files of the host say."""
+    wanted = {"kernel.keys.maxkeys": 20000, "net/ipv4/conf/*/rp_filter": 2}
+    assert render("userns", "__userns_sysctl_command", userns_sysctls=wanted) == [
+        "/lib/systemd/systemd-sysctl",
+        "--prefix=kernel.keys.maxkeys",
+        "--prefix=net/ipv4/conf/",
+    ]
+
+
+def test_ubuntu_gets_the_parser_of_profiles(render):
+    assert render("userns", "__userns_packages", {"distribution": "Ubuntu"}) == ["uidmap", "apparmor"]
+    assert render("userns", "__userns_packages", {"distribution": "Debian"}) == ["uidmap"]
+
+
 @pytest.mark.parametrize(("changed", "state"), [(True, "latest"), (False, "present"), (None, "present")])
 def test_packages_are_upgraded_when_their_repository_is_new(render, changed, state):
     variables = {} if changed is None else {"__podman_repository": {"changed": changed}}
