@@ -97,6 +97,7 @@ class Request:
         self.absent: list[Data] = []
         self.purge = False
         self.keep_tokens = False
+        self.cache_volume = False
         self.acknowledge: Sequence[str] = ()
         self.warnings: list[str] = []
 
@@ -437,6 +438,7 @@ def prepare(
     *,
     purge: bool = False,
     token_update: str = "always",
+    cache_volume: bool = False,
     unknown_keys: str = "fail",
     acknowledge: Sequence[str] = (),
 ) -> Request:
@@ -444,6 +446,7 @@ def prepare(
     request = Request()
     request.purge = purge
     request.keep_tokens = token_update == "on_create"
+    request.cache_volume = cache_volume
     request.acknowledge = acknowledge
     checker = Checker()
     schema = SCHEMA["runners"][0]
@@ -596,6 +599,8 @@ def _plan(
                 raise ConfigError(f"the runners '{used[index]}' and '{name}' both mean the same section of the file")
             used[index] = name
             wanted = _with_token(wanted, present[index], request, outcome)
+        if request.cache_volume:
+            wanted = _with_cache(wanted, {} if index is None else present[index])
         plan.append((index, wanted))
     removed = []
     for runner in request.absent:
@@ -633,6 +638,19 @@ def _with_token(wanted: Data, present: Data, request: Request, outcome: Outcome)
             " it. It was replaced by the listed one; if that may be older, use token_update: on_create."
         )
     return wanted
+
+
+def _with_cache(wanted: Data, present: Data) -> Data:
+    """The wanted runner with the volume for caches that GitLab Runner itself writes, where nobody names volumes."""
+    docker, there = wanted.get("docker", {}), lookup(present, "docker")
+    is_known = docker is None or "volumes" in docker or lookup(there, "volumes") is not None
+    if (
+        is_known
+        or wanted.get("executor", lookup(present, "executor")) != "docker"
+        or docker.get("disable_cache", lookup(there, "disable_cache"))
+    ):
+        return wanted
+    return {**wanted, "docker": {**docker, "volumes": ["/cache"]}}
 
 
 def _missing(runner: Data, outcome: Outcome) -> list[str]:

@@ -79,6 +79,14 @@ options:
       - always
       - on_create
     default: always
+  cache_volume:
+    description:
+      - Whether a listed runner with the executor V(docker) gets C(docker.volumes = ["/cache"]), as C(gitlab-runner
+        register) writes it. Without a volume for them, caches of jobs (C(cache) in C(.gitlab-ci.yml)) are not kept.
+      - One that has C(docker.volumes) in the list or in the file, be it empty, or C(docker.disable_cache), stays as it
+        is.
+    type: bool
+    default: false
   unknown_keys:
     description:
       - What to do about listed keys that GitLab Runner 19.4 does not have, for example because they are
@@ -310,6 +318,7 @@ def main() -> None:
                 "default": "always",
                 "no_log": False,
             },
+            "cache_volume": {"type": "bool", "default": False},
             "unknown_keys": {"type": "str", "choices": ["fail", "warn", "ignore"], "default": "fail"},
             "acknowledge": {
                 "type": "list",
@@ -348,6 +357,7 @@ def main() -> None:
             params["runner_defaults"],
             purge=params["purge"],
             token_update=params["token_update"],
+            cache_volume=params["cache_volume"],
             unknown_keys=params["unknown_keys"],
             acknowledge=params["acknowledge"],
         )

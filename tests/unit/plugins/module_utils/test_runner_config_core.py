@@ -258,6 +258,41 @@ def test_no_image_only_warns():
     assert "docker.image" in outcome.warnings[0] and apply(DOCKER).warnings == []
 
 
+@pytest.mark.parametrize(
+    ("executor", "in_docker", "file", "volumes"),
+    [
+        ("docker", {}, None, ["/cache"]),
+        ("docker", {"disable_cache": False}, 'Image = "x"', ["/cache"]),
+        ("docker", {}, 'Volumes = ["/srv:/srv"]', ["/srv:/srv"]),
+        ("docker", {}, "volumes = []", []),
+        ("docker", {"volumes": []}, None, []),
+        ("docker", {"volumes": None}, 'volumes = ["/srv:/srv"]', None),
+        ("docker", {"disable_cache": True}, None, None),
+        ("docker", {}, "disable_cache = true", None),
+        ("docker-windows", {}, None, None),
+        ("shell", {}, None, None),
+    ],
+)
+def test_caches_of_jobs_get_a_volume_where_nothing_is_said_of_volumes(executor, in_docker, file, volumes):
+    """As by gitlab-runner register: without one GitLab Runner keeps no cache."""
+    text = "" if file is None else f'[[runners]]\nname = "a"\n[runners.docker]\n{file}\n'
+    options = {"executor": executor, "docker": {"image": "x", **in_docker}}
+    outcome = apply(options, text, cache_volume=True)
+    assert _runner_config.lookup(_runner_config.runners_of(outcome.after)[0], "docker.volumes") == volumes
+    assert apply(options, outcome.text, cache_volume=True).text == outcome.text
+    assert "/cache" not in apply(options, text).text
+
+
+def test_a_table_that_goes_gets_no_volume():
+    assert "/cache" not in apply({"executor": "docker", "docker": None}, cache_volume=True).text
+
+
+def test_the_executor_of_the_file_decides_about_the_volume():
+    text = '[[runners]]\nname = "a"\nurl = "u"\ntoken = "t"\nexecutor = "docker"\n'
+    request = _runner_config.prepare({}, [{"name": "a", "limit": 1}], {}, cache_volume=True)
+    assert "/cache" in _runner_config.apply(text.encode(), request).text
+
+
 ROOTLESS = "unix:///run/user/998/podman/podman.sock"
 
 

@@ -186,6 +186,12 @@ def test_remove_a_runner(run, config):
     assert config.read_text() == CONFIG[:start] + CONFIG[end:]
 
 
+def test_a_volume_for_caches(run, config):
+    new = {"name": "new", "url": "u", "token": "t", "executor": "docker", "docker": {"image": "x"}}
+    assert run(runners=[new, {"name": "build-1"}, {"name": "rotated"}], cache_volume=True)["changed"]
+    assert config.read_text().count('volumes = ["/cache"]') == 1
+
+
 def test_purge(run, config):
     result = run(runners=[{"name": "build-1"}], purge=True)
     assert result["removed"] == ["rotated"]
