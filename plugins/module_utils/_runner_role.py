@@ -146,6 +146,8 @@ def _problems_of_runner(runner: Runner, defaults: Runner, needs_token: bool) -> 
         )
     if not whole.get("url"):
         yield ".url is missing; it is the address of GitLab, such as https://gitlab.example.com."
+    elif not re.match(r"https?://|\$", str(whole["url"]), re.IGNORECASE):
+        yield ".url has to begin with https:// or http://, such as https://gitlab.example.com."
     if executor not in executors:
         yield (
             f'.executor: "{executor}" is not an executor; for jobs in Podman it is docker. GitLab Runner knows '

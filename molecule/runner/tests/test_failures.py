@@ -36,13 +36,14 @@ def test_bad_runners_are_all_named_before_anything_is_changed(play, unchanged):
     nameless, tokenless = a_runner(""), a_runner("tokenless")
     del tokenless["token"]
     legacy = a_runner("legacy", token="GR1348941-of-the-old-days")
-    podman = a_runner("podman", executor="podman")
+    podman = a_runner("podman", executor="podman", url="gitlab.example.com")
     output = play(runner_runners=[nameless, tokenless, legacy, podman], fails=True, runner_create={"who": {}}).output
     output = " ".join(output.split())
     for text in (
         "runner_runners[0] has no name",
         "runner_runners[1].token is missing; create the runner in GitLab",
         "runner_runners[2].token is a registration token, which GitLab has deprecated",
+        "runner_runners[3].url has to begin with https:// or http://",
         'runner_runners[3].executor: "podman" is not an executor; for jobs in Podman it is docker',
         'runner_create["who"]: no runner of runner_runners has this name',
         "runner_api_token is missing",
@@ -85,6 +86,12 @@ def test_a_launch_mode_that_the_host_forbids(play, host, unchanged):
 def test_a_token_that_the_server_refuses(play):
     output = play(runner_runners=[a_runner("refused", token="glrt-unknown-to-the-server")], fails=True).output
     assert "is not valid" in output and "glrt-unknown-to-the-server" not in output
+
+
+def test_a_server_that_does_not_answer(play, host):
+    runners = [a_runner(host.backend.name), a_runner("mute", url="http://127.0.0.1:9")]
+    output = play(runner_runners=runners, fails=True).output
+    assert "Verifying runner... is valid" in output and "Verifying runner... client error" in output
 
 
 def test_a_server_that_answers_500(play, call):

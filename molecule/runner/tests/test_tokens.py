@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
-from conftest import ACCESS_TOKEN, a_runner, until
+from conftest import ACCESS_TOKEN, COORDINATOR, a_runner, until
 
 pytestmark = pytest.mark.usefixtures("without_the_archive")
 
@@ -69,6 +69,25 @@ def test_tokens_come_from_everywhere_and_show_nowhere(play, host, call, config, 
     assert loose == ""
     assert host.check_output("find /etc/gitlab-runner -name 'config.toml*' ! -perm 0600") == ""
     assert host.check_output("find /etc/gitlab-runner -name 'config.toml*' | wc -l") != "1", "there is a backup"
+
+
+def test_tokens_are_verified_in_the_environment_of_the_service(play, host, show):
+    """Here GitLab is behind a proxy: the service reaches it, and nothing else does. One drop-in is not ours."""
+    own = "/etc/systemd/system/gitlab-runner.service.d/own.conf"
+    runners = [a_runner(host.backend.name), a_runner("behind", url="http://gitlab.invalid")]
+    refused = play(runner_runners=runners, fails=True)
+    assert "Verifying runner... client error" in refused.output
+    text = f"[Service]\nEnvironment=HTTP_PROXY={COORDINATOR}\n"
+    host.check_output("printf %%s %s > %s && systemctl daemon-reload", text, own)
+    odd = {"NOTE": 'it\'s "quoted" by $systemd; with \\ and `more`', "NO_PROXY": "127.0.0.1"}
+    try:
+        result = play(runner_runners=[*runners, a_runner("again")], runner_environment=odd)
+        assert "NO_PROXY=127.0.0.1" in show("Environment") and "HTTP_PROXY" in show("Environment")
+    finally:
+        host.check_output("rm %s && systemctl daemon-reload", own)
+    assert "Verify the tokens" in result.output
+    assert "HTTP_PROXY" not in result.output
+    play(runner_runners=runners[:1])
 
 
 def created(name: str, gitlab, **keys: object) -> dict:

@@ -77,8 +77,8 @@ def config(tmp_path, server):
     """A function that replaces config.toml in one step, because a runner may be reading it."""
     path = tmp_path / "config.toml"
 
-    def write(name="shell", token=TOKEN, top="", more="", text=None):
-        section = SECTION.format(name=name, url=server.url, token=token, more=more)
+    def write(name="shell", token=TOKEN, top="", more="", text=None, url=server.url):
+        section = SECTION.format(name=name, url=url, token=token, more=more)
         text = text or f"concurrent = 2\ncheck_interval = 0.02\n{top}\n{section}"
         (tmp_path / "new").write_text(text, encoding="utf-8")
         return (tmp_path / "new").replace(path)
@@ -253,6 +253,9 @@ def test_verify_fails_for_a_refused_token_only(server, config):
     assert (code, "is not valid" in text) == (1, True)
     server.client.call("POST", "mode", {"status": 500})
     assert command("verify", "-c", str(config()))[0] == 0
+    for url in ("http://127.0.0.1:9", "gitlab.example.com"):
+        code, text = command("verify", "-c", str(config(url=url)))
+        assert (code, "Verifying runner... client error" in text) == (0, True)
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")

@@ -58,6 +58,8 @@ def test_every_variable_is_looked_at():
         {"runner_runners": [without("token")], "runner_token_update": "on_create"},
         {"runner_runners": [without("token")], "runner_create": {"a": None}, "runner_api_token": "glpat-secret"},
         {"runner_runners": [{"name": "a", "state": "absent"}]},
+        # GitLab Runner reads variables of its environment there.
+        {"runner_runners": [{**RUNNER, "url": "$GITLAB", "token": "$TOKEN"}, {**RUNNER, "url": "HTTP://127.0.0.1"}]},
         {"runner_install_method": "deb", "runner_package_files": ["a.deb", "b.deb"]},
         {"runner_install_method": "binary", "runner_binary_url": "u", "runner_binary_checksum": "sha256:1"},
         {"runner_ca_certificates": {"company": PEM, "of/former/times": None}},
@@ -82,6 +84,9 @@ def test_nothing_is_wrong_with(variables):
         ({**RUNNER, "url": ""}, ".url is missing; it is the address"),
         # A null is more than a default.
         ({**RUNNER, "url": None}, ".url is missing; it is the address"),
+        # The file would be written, and no job ever come.
+        ({**RUNNER, "url": "secret@gitlab.example.com"}, ".url has to begin with https:// or http://"),
+        ({**RUNNER, "url": "ftp://gitlab.example.com"}, ".url has to begin with https:// or http://"),
         ({**RUNNER, "executor": "podman"}, '.executor: "podman" is not an executor; for jobs in Podman it is docker.'),
         (without("executor"), '.executor: "" is not an executor'),
     ],
