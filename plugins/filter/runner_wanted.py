@@ -15,7 +15,8 @@ description:
     before it gives them to M(rootless.gitlab_runner.runner_config). What a runner says itself stays, a V(null) too.
   - A docker executor gets the socket of the Podman of the runner user, and C(FF_NETWORK_PER_BUILD) unless it has a
     C(network_mode), because services of jobs are not found otherwise.
-  - With certificate authorities of one's own a runner trusts them, and a docker executor mounts them into its jobs.
+  - With certificate authorities of one's own a runner trusts them, and a docker executor mounts them into its jobs and
+    names them in the environment of these.
   - What is switched off or taken back is V(null), so that M(rootless.gitlab_runner.runner_config) removes it.
 positional: _input
 options:
@@ -51,6 +52,13 @@ options:
     type: list
     elements: str
     default: []
+  ca_environment:
+    description:
+      - The variables by which programs of jobs find O(ca_certificates), as V(NAME=value). One that the runner has
+        already stays, and C(GIT_SSL_CAINFO) is left out where the runner has a C(tls-ca-file) of its own.
+    type: list
+    elements: str
+    default: []
   created:
     description:
       - Fields of runners that were made just now, by the names of the runners, such as
@@ -60,8 +68,8 @@ options:
   present:
     description:
       - The runners that C(config.toml) has, as RV(rootless.gitlab_runner.runner_config_info#module:runners).
-      - With O(ca_certificates), a runner that lists no volumes keeps those that it has there. The filter fails if
-        they have to change and a secret is among them, which M(rootless.gitlab_runner.runner_config_info) does not
+      - With O(ca_certificates), a runner that lists no volumes, or no environment, keeps what it has there. The filter
+        fails if that has to change and a secret is in it, which M(rootless.gitlab_runner.runner_config_info) does not
         return.
     type: list
     elements: dict
@@ -102,6 +110,7 @@ def runner_wanted(
     ca_certificates: Optional[Any] = None,
     ca_file: str = "",
     ca_volumes: Optional[Any] = None,
+    ca_environment: Optional[Any] = None,
     created: Optional[Any] = None,
     present: Optional[Any] = None,
 ) -> list[Runner]:
@@ -123,6 +132,7 @@ def runner_wanted(
             ca_certificates=ca_certificates,
             ca_file=plain(ca_file),
             ca_volumes=plain(ca_volumes or []),
+            ca_environment=plain(ca_environment or []),
             created=created,
             present=present,
         )

@@ -768,32 +768,30 @@ def ca_helper(host: Host) -> Optional[Finding]:
     "ca.job",
     INFO,
     title="Jobs do not know the private CA",
-    why="Programs in a job that fetch from hosts with a private certificate need the CA in the place where their "
-    "image looks for it.",
-    variable="runner_runners",
+    why="Programs in a job that fetch from hosts with a private certificate need the CA in the place where they look "
+    "for it. update-ca-certificates of Debian, Ubuntu and Alpine takes what is mounted into "
+    "/usr/local/share/ca-certificates, when the job runs it or installs ca-certificates. (A mount at /etc/ssl/certs "
+    "would make that fail.) For other jobs SSL_CERT_FILE in environment may name a mounted bundle that has the CA.",
+    variable="runner_ca_certificates",
     reference="GitLab Runner: trusting TLS certificates in containers",
     after=("ca.helper",),
 )
 def ca_job(host: Host) -> Optional[Finding]:
-    places = ("/etc/ssl/certs", "/usr/local/share/ca-certificates", "/etc/pki/ca-trust")
     docker = host.docker_runners
-    lacking = []
-    for index, runner in enumerate(host.runners):
-        volumes = [str(volume).split(":")[1:2] for volume in runner.get("docker", {}).get("volumes") or []]
-        if (
-            runner in docker
-            and _own_ca(host, runner)
-            and not any(target and target[0].startswith(places) for target in volumes)
-        ):
-            lacking.append((index, runner))
+    lacking = [
+        (index, runner, ca)
+        for index, runner in enumerate(host.runners)
+        for ca in [_own_ca(host, runner)]
+        if runner in docker and ca and not _jobs_find_a_ca(runner)
+    ]
     if not lacking:
         return None
-    bundle = "/etc/ssl/certs:/etc/ssl/certs:ro"
+    target = "/usr/local/share/ca-certificates/rootless-gitlab-runner.crt"
     return Finding(
-        f"The runner {lacking[0][1].get('name')} trusts a private CA and mounts no certificates into its jobs.",
+        f"The runner {lacking[0][1].get('name')} trusts a private CA that its jobs do not get.",
         tuple(
             f"config.toml: {runner.get('name')}: volumes {runner['docker'].get('volumes')}"
-            for _index, runner in lacking
+            for _index, runner, _ca in lacking
         ),
         host.edit(
             host.need("runner.config"),
@@ -801,12 +799,20 @@ def ca_job(host: Host) -> Optional[Finding]:
                 (
                     f"runners[{index}].docker",
                     "volumes",
-                    _toml_list([*(runner["docker"].get("volumes") or []), bundle]),
+                    _toml_list([*(runner["docker"].get("volumes") or []), f"{ca}:{target}:ro"]),
                 )
-                for index, runner in lacking
+                for index, runner, ca in lacking
             ),
         ),
     )
+
+
+def _jobs_find_a_ca(runner: dict[str, Any]) -> bool:
+    """Whether certificates are mounted where images look for them, or programs are told where they are."""
+    places = ("/etc/ssl/certs", "/usr/local/share/ca-certificates", "/etc/pki/ca-trust")
+    targets = [str(volume).split(":")[1:2] for volume in runner.get("docker", {}).get("volumes") or []]
+    told = any(re.match("SSL_CERT_FILE=.", str(entry)) for entry in runner.get("environment") or [])
+    return told or any(target and target[0].startswith(places) for target in targets)
 
 
 @CHECKS.check(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._config_schema import CHOICES
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._redact import REDACTED
@@ -183,26 +183,29 @@ def wanted(
     ca_certificates: Mapping[str, Optional[str]],
     ca_file: str,
     ca_volumes: Sequence[str],
+    ca_environment: Sequence[str],
     created: Mapping[str, Runner],
     present: Iterable[Runner],
 ) -> list[Runner]:
     """The listed runners, each with what it needs in the runner user's Podman unless it says otherwise.
 
     A docker executor gets the socket and a network per build. With certificate authorities a runner trusts them, and a
-    docker executor mounts them into its jobs: its helper image installs the one for git.
+    docker executor mounts them into its jobs: its helper image installs the one for git, and programs of jobs are told
+    by their environment where to look.
     What is switched off or taken back is None, which removes it from config.toml.
 
     defaults: What each runner has that does not say otherwise. It is looked at and not added: config.toml gets it from
       runner_config.
     socket: The URL of the socket of the Podman.
     ca_certificates: The texts of the certificate authorities by name; None takes one back.
-    ca_file, ca_volumes: The file that has them all, and the volumes by which jobs get them.
+    ca_file, ca_volumes, ca_environment: The file that has them all, and the volumes and the environment by which jobs
+      get them.
     created: What GitLab has said of runners that were made just now, by name; see created_fields().
-    present: The runners of config.toml, without secrets. The volumes of one that lists none stay. Raises ValueError if
-      a secret is among those and they have to change: what is left of it must not be written.
+    present: The runners of config.toml, without secrets. The volumes and the environment of one that lists none stay.
+      Raises ValueError if a secret is among those and they have to change: what is left of it must not be written.
     """
     trusted = any(text is not None for text in ca_certificates.values())
-    volumes_of = {_name(runner): table(runner, "docker").get("volumes") for runner in reversed([*present])}
+    in_file = {_name(runner): runner for runner in reversed([*present])}
     found = []
     for runner in runners:
         whole = _merged(defaults, runner)
@@ -216,21 +219,73 @@ def wanted(
         if uses_docker and "network_mode" not in docker and NETWORK_FLAG not in flags:
             added["feature_flags"] = {NETWORK_FLAG: True if network_per_build else None}
         result = _merged({**added, **created.get(_name(runner), {})}, runner)
-        in_file = volumes_of.get(_name(runner)) or ["/cache"]
-        if uses_docker and ca_certificates and not docker.get("volumes") and REDACTED in str(in_file):
-            there = [volume in in_file for volume in ca_volumes]
-            if not all(there) if trusted else any(there):
+        if uses_docker and ca_certificates:
+            there = in_file.get(_name(runner), {})
+            kept = table(there, "docker")
+            loses_cache = docker.get("disable_cache", kept.get("disable_cache"))
+            # Git would take its variable before what GitLab Runner tells it to trust, which is another file then.
+            has_own = whole.get("tls-ca-file") not in (None, ca_file)
+            entries = [entry for entry in ca_environment if not (has_own and _variable(entry) == "GIT_SSL_CAINFO")]
+            mounts, variables = (ca_volumes, entries) if trusted else ((), ())
+            in_docker = kept.get("volumes", [] if loses_cache else ["/cache"])
+            in_runner = there.get("environment", [])
+            try:
+                volumes = _extended("docker.volumes", docker, in_docker, ca_volumes, mounts, _target)
+                environment = _extended("environment", whole, in_runner, ca_environment, variables, _variable)
+            except ValueError as error:
                 raise ValueError(
-                    f'the runner "{_name(runner)}" has a secret in docker.volumes of config.toml, so that these cannot '
-                    "be changed for the certificate authorities; list them in docker.volumes of the runner"
-                )
-        elif uses_docker and ca_certificates:
-            volumes = docker.get("volumes") or [volume for volume in in_file if volume not in ca_volumes]
-            if isinstance(volumes, list):
-                mounts = [volume for volume in ca_volumes if trusted and volume not in volumes]
-                result = _merged(result, {"docker": {"volumes": [*volumes, *mounts]}})
+                    f'the runner "{_name(runner)}" has a secret in {error} of config.toml, so that it cannot be '
+                    f"changed for the certificate authorities; list what it has in {error} of the runner"
+                ) from None
+            if volumes is not None:
+                result = _merged(result, {"docker": {"volumes": volumes}})
+            if environment is not None:
+                result["environment"] = environment or None
         found.append(result)
     return found
+
+
+def _extended(
+    path: str,
+    listed: Runner,
+    present: Sequence[Any],
+    ours: Sequence[str],
+    missing: Sequence[str],
+    name_of: Callable[[Any], str],
+) -> Optional[list[Any]]:
+    """A list of config.toml with the items that are missing in it, or without those that were added; None if it stays.
+
+    listed: The table that has it in the list of runners, and the last word then, by the names of the items.
+    present: What the file has.
+    ours: All items that may have been added.
+    """
+    key = path.rpartition(".")[2]
+    if key in listed:
+        items = [] if listed[key] is None else listed[key]
+        if not missing or not isinstance(items, list):
+            return None
+    else:
+        items = [item for item in present if item not in ours]
+        if not missing and len(items) == len(present):
+            return None
+    names = {name_of(item) for item in items}
+    result = [*items, *(item for item in missing if name_of(item) not in names)]
+    if key not in listed and REDACTED in str(present):
+        if {*map(str, result)} == {*map(str, present)}:
+            return None
+        raise ValueError(path)
+    return result
+
+
+def _target(volume: Any) -> str:
+    """Where a volume is in the container."""
+    parts = str(volume).split(":")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def _variable(entry: Any) -> str:
+    """The name of a variable of C(environment)."""
+    return str(entry).partition("=")[0]
 
 
 def table(runner: Mapping[str, Any], key: str) -> Runner:

@@ -614,7 +614,15 @@ CASES: dict[str, list[Changes]] = {
         {**runner(ca="/root/ca.crt"), "access /root/ca.crt": {"read": False, "write": False}},
     ],
     "ca.helper": [runner(ca="/etc/gitlab-runner/ca.crt", volumes=["/cache"])],
-    "ca.job": [runner(ca="/etc/ca.crt", volumes=["/cache", "/etc/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro"])],
+    "ca.job": [
+        runner(ca="/etc/ca.crt", volumes=["/cache", "/etc/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro"]),
+        # Mounted where no program looks by itself, and none is told.
+        runner(
+            ca="/etc/ca.crt",
+            volumes=["/etc/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro", "/etc/ca.crt:/etc/ci/bundle.crt:ro"],
+            environment=["SSL_CERT_FILE="],
+        ),
+    ],
     "ca.git_ssl_no_verify": [
         runner(environment=["GIT_SSL_NO_VERIFY=true"]),
         {**runner(environment=["GIT_SSL_NO_VERIFY=1"]), "runner config lines runners[0].environment": DELETE},

@@ -33,7 +33,7 @@ as() {{ runuser -u $U -- env -C / $E "$@"; }}
 empty() {{ as systemctl --user stop podman.socket podman.service; as podman system reset --force; }}
 load() {{ as podman import --quiet --change 'CMD ["sh"]' /srv/gitlab-standin/job-image.tar {IMAGE}; }}
 subids() {{ awk -F: -v u=$U '$1 == u {{ print $2; exit }}' /etc/$1; }}
-docker() {{ sed -i "/^ *\\[runners.docker\\]/a $*" $C; }}
+docker() {{ sed -i -e "/^ *${{1%% *}} *=/d" -e "/^ *\\[runners.docker\\]/a $*" $C; }}
 # The whole machine has one value of these, and other hosts on it set theirs: this host gets a file in its place.
 own() {{ echo $2 > {PLACE}/${{1##*/}}; mount --bind {PLACE}/${{1##*/}} /proc/sys/$1; }}
 """
@@ -282,13 +282,14 @@ CASES = [
         "install -D -m 0600 /etc/ssl/certs/ISRG_Root_X1.pem /etc/ci/ca.crt; "
         "sed -i '/^ *name *=/a tls-ca-file = \"/etc/ci/ca.crt\"' $C; "
         'docker \'volumes = ["/etc/ci/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro", '
-        '"/etc/ssl/certs:/etc/ssl/certs:ro"]\'',
+        '"/etc/ci/ca.crt:/usr/local/share/ca-certificates/ci.crt:ro"]\'',
         f"rm -r /etc/ci; {RESTORE_CONFIG}",
     ),
     Case(
         "ca.helper",
         "install -D -m 0644 /dev/null /etc/ci/ca.crt; sed -i '/^ *name *=/a tls-ca-file = \"/etc/ci/ca.crt\"' $C; "
-        'docker \'volumes = ["/cache", "/etc/ssl/certs:/etc/ssl/certs:ro"]\'',
+        "sed -i '/^ *name *=/a environment = [\"SSL_CERT_FILE=/etc/ci/bundle.crt\"]' $C; "
+        'docker \'volumes = ["/cache", "/etc/ci/ca.crt:/etc/ci/bundle.crt:ro"]\'',
         f"rm -r /etc/ci; {RESTORE_CONFIG}",
     ),
     Case(

@@ -195,23 +195,30 @@ def test_a_certificate_authority_is_trusted_in_all_four_places(play, host, autho
     # 1. the host
     url = f"{gitlab.url}/_test/requests"
     host.check_output("python3 -c %s", f"import urllib.request as r; r.urlopen('{url}')")
-    # 2. the runner; its job shows 3. what the helper image installs for git, and 4. the store of the job containers
+    # The second one, which names no volumes, has the one of GitLab Runner for caches, too.
+    assert tomllib.loads(config())["runners"][1]["docker"]["volumes"][0] == "/cache"
+    # 2. the runner; its job shows 3. what the helper image installs for git, and 4. what jobs install or are told of
     assert "tls-ca-file" in config()
     script = [
-        f"grep -c '{body}' /etc/gitlab-runner/certs/ca.crt /etc/ssl/certs/ca-certificates.crt",
-        "ls /usr/local/share/ca-certificates",
-        "! touch /etc/ssl/certs/ca-certificates.crt",
+        f"grep -c '{body}' /etc/gitlab-runner/certs/ca.crt /usr/local/share/ca-certificates/rootless-gitlab-runner.crt",
+        f"grep -c '{body}' $SSL_CERT_FILE $CURL_CA_BUNDLE $GIT_SSL_CAINFO $REQUESTS_CA_BUNDLE $NODE_EXTRA_CA_CERTS",
+        "! touch $SSL_CERT_FILE",
+        # As the helper image and update-ca-certificates do it: neither place of the image is a mount, or read-only.
+        "cp /etc/gitlab-runner/certs/ca.crt /usr/local/share/ca-certificates/ca.crt",
+        "mkdir -p /etc/ssl/certs && cd /etc/ssl/certs",
+        "touch ca-certificates.crt ca-certificates.crt.new && mv -f ca-certificates.crt.new ca-certificates.crt",
     ]
     with gitlab.state.changed:
         job = gitlab.state.add_job({"script": script})
         gitlab.state.changed.wait_for(lambda: job["status"] in ("success", "failed"), 60)
     assert job["status"] == "success", job["trace"]
-    assert len(re.findall(r"crt:1$", job["trace"], re.MULTILINE)) == 2 and "test.crt" in job["trace"]
+    assert len(re.findall(r"crt:1$", job["trace"], re.MULTILINE)) == 7
 
     # Taken back, it is trusted nowhere.
     refused = play(runner_runners=runners, runner_ca_certificates={"test": None}, fails=True)
     assert "CERTIFICATE_VERIFY_FAILED" in refused.output
     assert "tls-ca-file" not in config() and "ca-certificates" not in config()
     assert tomllib.loads(config())["runners"][0]["docker"]["volumes"] == volumes
+    assert "SSL_CERT_FILE" not in config()
     assert not host.file("/etc/gitlab-runner/ca.crt").exists
     assert host.run("grep -r -e %s /etc/ssl/certs /usr/local/share/ca-certificates", body).stdout == ""

@@ -276,6 +276,11 @@ CONTENT = {
     "net.ff_network_per_build": runner(feature_flags={}, environment=["FF_NETWORK_PER_BUILD=true"]),
     "socket.config_host": runner(host=SOCKET.replace("/run", "/var/run")),
     "ca.helper": runner(ca="/etc/ca.crt", volumes=["/cache", "/etc/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro"]),
+    "ca.job": runner(
+        ca="/etc/ca.crt",
+        volumes=["/etc/ca.crt:/etc/gitlab-runner/certs/ca.crt:ro", "/etc/ca.crt:/etc/ci/bundle.crt:ro"],
+        environment=["SSL_CERT_FILE=/etc/ci/bundle.crt"],
+    ),
     "ca.git_ssl_no_verify": runner(environment=["GIT_SSL_NO_VERIFY=false"]),
     "ca.registry": {
         **runner(ca="/etc/ca.crt", image="registry.example.com/ci:1"),

@@ -197,13 +197,14 @@ def test_nothing_is_wrong_with_what_is_valid(runners, seconds):
 
 SOCKET = "unix:///run/user/995/podman/podman.sock"
 CA_FILE = "/etc/gitlab-runner/ca.crt"
-CA_VOLUMES = [f"{CA_FILE}:/etc/gitlab-runner/certs/ca.crt:ro", "/etc/ssl/certs/ca.crt:/etc/ssl/certs/ca.crt:ro"]
+CA_VOLUMES = [f"{CA_FILE}:/etc/gitlab-runner/certs/ca.crt:ro", "/etc/ssl/certs/ca.crt:/etc/ca.crt:ro"]
+CA_ENVIRONMENT = ["SSL_CERT_FILE=/etc/ca.crt", "GIT_SSL_CAINFO=/etc/ca.crt"]
 DOCKER = {"name": "a", "executor": "docker"}
 
 
 def wanted(*runners: dict[str, Any], defaults: dict[str, Any] | None = None, **options: Any) -> list[dict[str, Any]]:
     known = {"socket": SOCKET, "network_per_build": True, "ca_certificates": {}, "created": {}, "present": []}
-    known |= {"ca_file": CA_FILE, "ca_volumes": CA_VOLUMES}
+    known |= {"ca_file": CA_FILE, "ca_volumes": CA_VOLUMES, "ca_environment": CA_ENVIRONMENT}
     return _runner_role.wanted(runners, defaults or {}, **{**known, **options})
 
 
@@ -250,6 +251,12 @@ def test_the_runner_has_the_last_word_over_what_gitlab_has_said():
         ({"c": PEM}, {}, ["/srv", *CA_VOLUMES], CA_FILE, ["/srv", *CA_VOLUMES]),
         ({"c": PEM}, {"docker": {"volumes": ["/own"]}}, ["/srv"], CA_FILE, ["/own", *CA_VOLUMES]),
         ({"c": PEM}, {"docker": {"volumes": [CA_VOLUMES[1]]}}, None, CA_FILE, [CA_VOLUMES[1], CA_VOLUMES[0]]),
+        ({"c": PEM}, {"docker": {"volumes": ["/own:/etc/ca.crt"]}}, None, CA_FILE, ["/own:/etc/ca.crt", CA_VOLUMES[0]]),
+        # An empty list is a list, and what nobody keeps needs no volume.
+        ({"c": PEM}, {"docker": {"volumes": []}}, ["/srv"], CA_FILE, CA_VOLUMES),
+        ({"c": PEM}, {"docker": {"volumes": None}}, ["/srv"], CA_FILE, CA_VOLUMES),
+        ({"c": PEM}, {}, [], CA_FILE, CA_VOLUMES),
+        ({"c": PEM}, {"docker": {"disable_cache": True}}, None, CA_FILE, CA_VOLUMES),
         ({"c": PEM, "d": None}, {"tls-ca-file": "/own"}, None, "/own", ["/cache", *CA_VOLUMES]),
         ({"c": PEM}, {"executor": "shell"}, None, CA_FILE, "-"),
         ({"c": PEM}, {"state": "absent"}, None, "-", "-"),
@@ -258,14 +265,44 @@ def test_the_runner_has_the_last_word_over_what_gitlab_has_said():
         # Taken back.
         ({"c": None}, {}, ["/srv", *CA_VOLUMES], None, ["/srv"]),
         ({"c": None}, {"docker": {"volumes": ["/own"]}}, None, None, ["/own"]),
+        ({"c": None}, {"docker": {"volumes": None}}, ["/srv"], None, None),
+        ({"c": None}, {}, CA_VOLUMES, None, []),
+        ({"c": None}, {}, None, None, "-"),
     ],
 )
 def test_certificate_authorities_are_mounted_and_taken_back(certificates, runner, present, file, volumes):
     in_file = [{"docker": {"volumes": ["/of-nobody"]}}, {"name": "b", "docker": {"volumes": ["/of-another"]}}]
-    in_file += [{"name": "a", "docker": {"volumes": present}}] if present else []
+    in_file += [{"name": "a", "docker": {"volumes": present}}] if present is not None else []
     [found] = wanted({**DOCKER, **runner}, ca_certificates=certificates, present=in_file)
     assert found.get("tls-ca-file", "-") == file
     assert found.get("docker", {}).get("volumes", "-") == volumes
+
+
+@pytest.mark.parametrize(
+    ("certificates", "runner", "present", "environment"),
+    [
+        ({}, {}, ["A=1"], "-"),
+        ({"c": PEM}, {}, None, CA_ENVIRONMENT),
+        ({"c": PEM}, {}, ["A=1", *CA_ENVIRONMENT], ["A=1", *CA_ENVIRONMENT]),
+        ({"c": PEM}, {"environment": ["B=2"]}, ["A=1"], ["B=2", *CA_ENVIRONMENT]),
+        ({"c": PEM}, {"environment": ["SSL_CERT_FILE="]}, None, ["SSL_CERT_FILE=", CA_ENVIRONMENT[1]]),
+        ({"c": PEM}, {"environment": None}, ["A=1"], CA_ENVIRONMENT),
+        # The host need not trust the authority of that one, for which GitLab Runner tells git what to trust.
+        ({"c": PEM}, {"tls-ca-file": "/own"}, CA_ENVIRONMENT, CA_ENVIRONMENT[:1]),
+        ({"c": PEM}, {"tls-ca-file": None}, None, CA_ENVIRONMENT),
+        ({"c": PEM}, {"executor": "shell"}, None, "-"),
+        # Refused by runner_config, which says what it has to be.
+        ({"c": PEM}, {"environment": "B=2"}, None, "B=2"),
+        ({"c": None}, {}, ["A=1", *CA_ENVIRONMENT], ["A=1"]),
+        ({"c": None}, {}, CA_ENVIRONMENT, None),
+        ({"c": None}, {"environment": ["B=2"]}, ["A=1", *CA_ENVIRONMENT], ["B=2"]),
+        ({"c": None}, {}, None, "-"),
+    ],
+)
+def test_programs_of_jobs_are_told_of_certificate_authorities(certificates, runner, present, environment):
+    in_file = [{"name": "a", "environment": present}] if present else []
+    [found] = wanted({**DOCKER, **runner}, ca_certificates=certificates, present=in_file)
+    assert found.get("environment", "-") == environment
 
 
 HIDDEN = "/srv/VALUE_REDACTED:/x"
@@ -293,6 +330,16 @@ def test_volumes_without_their_secrets_are_not_written(certificates, present, ch
     assert listed["docker"]["volumes"][0] == "/own"
 
 
+def test_an_environment_without_its_secrets_is_not_written():
+    there = {"name": "a", "environment": ["TOKEN=VALUE_REDACTED"]}
+    options = {"ca_certificates": {"c": PEM}, "present": [there]}
+    with pytest.raises(ValueError, match='the runner "a" has a secret in environment of config.toml.* in environment'):
+        wanted(DOCKER, **options)
+    assert wanted({**DOCKER, "environment": ["TOKEN=x"]}, **options)[0]["environment"] == ["TOKEN=x", *CA_ENVIRONMENT]
+    there["environment"] = [CA_ENVIRONMENT[1], "TOKEN=VALUE_REDACTED", CA_ENVIRONMENT[0]]
+    assert "environment" not in wanted(DOCKER, **options)[0]
+
+
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.text(max_size=3), max_size=2)
 TABLES = st.recursive(VALUES, lambda inner: st.dictionaries(st.sampled_from("abcd"), inner), max_leaves=8)
 DICTIONARIES = st.dictionaries(st.sampled_from("abcd"), TABLES)
@@ -304,6 +351,9 @@ LISTED = st.fixed_dictionaries(
         "state": st.sampled_from(["present", "absent"]),
         "token": TOKENS,
         "tls-ca-file": st.none() | st.just("/own"),
+        "environment": st.lists(
+            st.sampled_from(["A=1", "SSL_CERT_FILE=/own", *CA_ENVIRONMENT]), max_size=3, unique=True
+        ),
         "feature_flags": st.none() | st.dictionaries(st.sampled_from(["FF_NETWORK_PER_BUILD", "A"]), st.booleans()),
         "docker": st.fixed_dictionaries(
             {},
@@ -319,7 +369,7 @@ LISTED = st.fixed_dictionaries(
 
 
 def is_within(listed: Any, found: Any) -> bool:
-    """Lists, which are those of volumes, may have grown by the certificate authorities."""
+    """Lists, which are those of volumes and environments, may have grown by the certificate authorities."""
     if isinstance(listed, dict):
         return isinstance(found, dict) and all(key in found and is_within(listed[key], found[key]) for key in listed)
     return bool(listed == (found[: len(listed)] if isinstance(listed, list) else found))
