@@ -176,16 +176,19 @@ def test_package_files_are_installed_though_the_packages_are_held(play, host, ve
         "runner_install_method": "deb",
         "runner_package_files": [str(pool / f"{name}_{OLD}_all.deb") for name in NAMES],
     }
+    copies = "/var/cache/rootless-gitlab-runner"
+    host.check_output(f"mkdir -p {copies} && touch {copies}/gitlab-runner_18.0.0-1_all.deb")
     play(**variables)
     assert versions() == {OLD}
     runs_unprivileged()
     assert host.check_output("apt-mark showhold").split() == list(NAMES)
+    assert set(host.file(copies).listdir()) == {f"{name}_{OLD}_all.deb" for name in NAMES}
     assert play(**variables).changed == 0
 
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory, serve):
-    """A mirror below another path. A call says whether it hands out its key as it was, or renewed."""
+    """A mirror below another path. A call says whether it hands out its key as it was, or renewed, and any packages."""
     place = tmp_path_factory.mktemp("mirror")
     key = place / "apt/gitlab/gpg.key"
 
@@ -201,8 +204,13 @@ def mirror(tmp_path_factory, serve):
     base = f"{serve(repository=place).url}/repo/apt/gitlab"
     variables = {"runner_repository_url": f"{base}/debian", "runner_repository_key": f"{base}/gpg.key"}
 
-    def hand_out(has_expired: bool) -> dict[str, str]:
+    pool, away = place / "apt/gitlab/debian/pool", place / "away"
+
+    def hand_out(has_expired: bool, has_packages: bool = True) -> dict[str, str]:
         key.write_text(expired if has_expired else renewed)
+        source, target = (away, pool) if has_packages else (pool, away)
+        if source.exists():
+            source.rename(target)
         return variables
 
     return hand_out
@@ -230,6 +238,9 @@ def test_a_mirror_with_an_expired_key_stops_the_play_until_the_key_is_renewed(
     result = play(**mirror(True), runner_version=NEWEST, fails=True)
     assert "cannot be installed from" in result.output and "expired" in result.output.lower(), result.output
     assert main_pid() == before and show("ActiveState") == "active"
+    result = play(**mirror(False, False), playbook=UPGRADE, runner_version=NEWEST, fails=True)
+    assert "cannot be installed from" in result.output and "404" in result.output, result.output
+    assert main_pid() == before, "the service was stopped for packages that cannot be had"
     play(**mirror(False), runner_version=NEWEST, runner_package_hold=False)
     assert versions() == {NEWEST}
     runs_unprivileged()
@@ -281,6 +292,12 @@ def test_removal_keeps_the_configuration_unless_told_otherwise_and_a_binary_take
         restarted(before)
         runs_unprivileged()
         assert f"path={path}gitlab-runner" in show("ExecStart")
+        if path == "/usr/bin/":
+            # As the real package writes it, whose script takes the program that is first in the PATH.
+            unit, other = "/etc/systemd/system/gitlab-runner.service", "/usr/local/bin/gitlab-runner"
+            host.check_output(f"rm {other} && sed -i 's,^ConditionFile.*=.*,ConditionFileIsExecutable={other},' {unit}")
+            host.check_output("systemctl daemon-reload && systemctl restart gitlab-runner")
+            runs_unprivileged()
 
     host.check_output("touch /etc/gitlab-runner/of-somebody")
     play(runner_state="absent", runner_remove_config=True)

@@ -78,6 +78,47 @@ def test_a_user_that_nobody_has_looked_up_is_an_error(value):
             value(name, __userns_getent={}, runner_runners=[{"name": "a", "executor": "docker"}])
 
 
+@pytest.mark.parametrize(("method", "path"), [("deb", "/usr/bin"), ("binary", "/usr/local/bin")])
+def test_the_program_that_is_started_is_the_one_that_has_to_be_there(value, method, path):
+    """The unit of the package can name one that somebody removes: systemd would skip the start, without an error."""
+    found = value("__runner_service_sections.Unit.ConditionFileIsExecutable", runner_install_method=method)
+    assert found == ["", f"{path}/gitlab-runner"]
+
+
+def test_the_service_finds_the_plugins_of_its_user(value):
+    """Without them the executors instance and docker-autoscaler do not start."""
+    assert f"-{PASSWD[4]}/.config/fleeting" in value("__runner_hardening_directives.BindReadOnlyPaths")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "socket", "units", "missing"),
+    [
+        ("stop", True, ["docker.service", "docker.socket"], ""),
+        ("stop", True, ["docker.service"], "docker.socket"),
+        ("stop", True, [], "docker.socket, docker.service"),
+        ("stop", False, [], ""),
+        ("keep", True, [], ""),
+    ],
+)
+def test_a_docker_that_cannot_be_stopped_is_refused(value, wanted, socket, units, missing):
+    problems = value(
+        "__runner_adopt_problems",
+        adopt_docker=wanted,
+        __runner_adopt_info={"exists": True, "runners": []},
+        __runner_adopt_mounts=[],
+        __runner_adopt_docker_socket={"stat": {"exists": socket}},
+        __runner_adopt_docker_units={
+            "results": [
+                {"item": unit, "status": {"LoadState": "loaded" if unit in units else "not-found"}}
+                for unit in ("docker.socket", "docker.service")
+            ]
+        },
+    )
+    assert len(problems) == bool(missing)
+    for problem in problems:
+        assert f"needs {missing}, and" in problem and "snap stop --disable docker" in problem
+
+
 def test_the_environment_is_literal(value):
     environment = {"PROXY": "http://u:%C3@p", "N": 1}
     found = value("__runner_service_sections.Service.Environment", runner_environment=environment)
