@@ -74,7 +74,7 @@ DOCKER_KEYS = (
     "cache_dir", "cpus", "cpuset_cpus", "devices", "disable_cache", "dns", "helper_image", "host", "image",
     "memory", "network_mode", "privileged", "pull_policy", "security_opt", "shm_size", "ulimit", "volumes",
 )  # fmt: skip
-PUBLIC_ENVIRONMENT = ("FF_NETWORK_PER_BUILD", "GIT_SSL_NO_VERIFY", "DOCKER_HOST", "DOCKER_API_VERSION")
+PUBLIC_ENVIRONMENT = ("FF_NETWORK_PER_BUILD", "GIT_SSL_NO_VERIFY", "DOCKER_HOST", "DOCKER_API_VERSION", "SSL_CERT_FILE")
 PRUNES = r"podman.* prune|clear-docker-cache"
 
 Fact = Any

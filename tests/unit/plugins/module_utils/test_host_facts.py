@@ -202,7 +202,7 @@ SECRET_CONFIG = {
             "url": "https://user:hunter2@gitlab.example.com",
             "token": "glrt-verysecrettoken",
             "executor": "docker",
-            "environment": ["PASSWORD=hunter2", "FF_NETWORK_PER_BUILD=1", "GIT_SSL_NO_VERIFY=true"],
+            "environment": ["PASSWORD=hunter2", "FF_NETWORK_PER_BUILD=1", "SSL_CERT_FILE=/ca.crt"],
             "pre_build_script": "export TOKEN=hunter2",
             "cache": {"s3": {"SecretKey": "hunter2"}},
             "docker": {
@@ -222,7 +222,7 @@ def test_public_config_keeps_secrets_on_the_host():
     text = json.dumps(host_facts.redact(host_facts.public_config(SECRET_CONFIG)))
     assert "hunter2" not in text and "verysecret" not in text and "key@" not in text
     public = host_facts.public_config(SECRET_CONFIG)
-    assert public["runners"][0]["environment"] == ["PASSWORD", "FF_NETWORK_PER_BUILD=1", "GIT_SSL_NO_VERIFY=true"]
+    assert public["runners"][0]["environment"] == ["PASSWORD", "FF_NETWORK_PER_BUILD=1", "SSL_CERT_FILE=/ca.crt"]
     assert public["runners"][0]["docker"]["services"] == ["redis"]
     assert public["listen"] == [":9252"] and public["concurrent"] == 3
 
