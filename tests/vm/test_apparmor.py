@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ci_host import IMAGE
+
 # What an ordinary program is under Ubuntu's restriction: everything is allowed but to create a user namespace.
 CONFINED = """abi <abi/4.0>,
 include <tunables/global>
@@ -26,3 +28,10 @@ def test_only_the_podman_with_a_profile_creates_a_user_namespace(host):
     assert refused.rc != 0 and "Permission denied" in refused.stderr, refused
     allowed = unshare("/opt/podman/bin/podman")
     assert allowed.rc == 0, allowed
+
+
+def test_a_podman_with_a_profile_ends_its_pasta(as_runner, job_image):
+    """Otherwise it says, with a status of 0: rootless netns: kill network process: permission denied."""
+    job_image()
+    as_runner("podman network exists vm-test || podman network create vm-test")
+    assert as_runner(f"/opt/podman/bin/podman run --rm --network vm-test {IMAGE} echo done 2>&1") == "done\n"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the rootless.gitlab_runner authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is mounted on a path, what /etc/fstab and SELinux say of it, and what is in it. Changes nothing."""
+"""What is mounted on a path, what /etc/fstab, SELinux and AppArmor say of it, and what is in it. Changes nothing."""
 
 import contextlib
 import errno
@@ -39,6 +39,9 @@ for fields in lines(sys.argv[3] + "/config"):
     if fields and fields[0].startswith("SELINUXTYPE="):
         rules = os.path.join(sys.argv[3], fields[0].partition("=")[2], "contexts/files/file_contexts.subs")
         found["equal"] = dict(rule for rule in lines(rules) if len(rule) == 2)
+
+# The profile of pasta allows a run root in the runtime directory of the user only.
+found["confined"] = ["pasta", "(enforce)"] in lines(sys.argv[4])
 
 if found.get("type") == "tmpfs":
     use = os.statvfs(there)

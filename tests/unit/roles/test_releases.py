@@ -717,6 +717,30 @@ def test_nothing_is_mounted_over_or_made_too_small(render, variables, mount, roo
 
 
 @pytest.mark.parametrize(
+    ("confined", "tool", "wanted", "refused"),
+    [
+        (True, "pasta", True, True),
+        (True, "pasta", False, False),
+        (True, "slirp4netns", True, False),
+        (False, "pasta", True, False),
+    ],
+)
+def test_the_run_root_stays_where_pasta_reaches_it(render, confined, tool, wanted, refused):
+    answer = found(graphRoot=TMPFS, graphStatus={"Backing Filesystem": "tmpfs"})
+    info = json.loads(answer["stdout"])
+    info["host"]["rootlessNetworkCmd"] = tool
+    refusals = render(
+        "tmpfs_storage",
+        "__tmpfs_storage_refusals",
+        tmpfs_storage_run_root=wanted,
+        __userns_getent=HOME,
+        __tmpfs_storage_found={**answer, "stdout": json.dumps(info)},
+        __tmpfs_storage_looked=looked(**MOUNTED, confined=confined),
+    )
+    assert ["AppArmor keeps pasta out of /srv/rootless-containers" in said for said in refusals] == [True] * refused
+
+
+@pytest.mark.parametrize(
     ("mount", "ours"),
     [
         (looked(**MOUNTED), True),
@@ -817,7 +841,7 @@ def test_what_is_on_the_path_is_seen(tmp_path, lines):
 
     def look(path: str | Path) -> dict[str, Any]:
         program = (ROLES / "tmpfs_storage/files/mount.py").read_text(encoding="utf-8")
-        argv = [sys.executable, "-c", program, path, tmp_path / "fstab", tmp_path / "selinux"]
+        argv = [sys.executable, "-c", program, path, *(tmp_path / name for name in ("fstab", "selinux", "profiles"))]
         return json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
 
     seen = look(tmp_path / "there")
@@ -826,7 +850,10 @@ def test_what_is_on_the_path_is_seen(tmp_path, lines):
     if "type" not in seen:
         assert seen["entries"] == ["file"]
     assert "entries" not in look(tmp_path / "absent")
-    assert "equal" not in seen
+    assert "equal" not in seen and not seen["confined"]
+    for mode in ("complain", "enforce"):
+        (tmp_path / "profiles").write_text(f"passt (enforce)\npasta ({mode})\n")
+        assert look(tmp_path / "there")["confined"] is (mode == "enforce")
     rules = tmp_path / "selinux/default/contexts/files/file_contexts.subs"
     rules.parent.mkdir(parents=True)
     rules.write_text("# by hand\n/srv/a /home/b\n")
