@@ -133,15 +133,15 @@ def test_prune_does_what_the_variables_say(as_runner):
     }
     assert volumes() == {"of-somebody", "used"}
     as_runner(f"podman volume create --label {MANAGED} cache")
-    # It has no setting for this, and all storages are full here: nobody used the volumes an hour ago.
+    # All storages are full here, and the volumes were used within the last hour.
     for setting, left in (
         ("age_when_full=1h age=1h", {"of-somebody", "used", "cache"}),
         ("volumes=never", {"of-somebody", "used", "cache"}),
         ("above=101", {"of-somebody", "used", "cache"}),
-        ("age=1h", {"of-somebody", "used"}),
-        ("volumes=always", {"used"}),
+        ("age=1h age_when_full=0s", {"of-somebody", "used"}),
+        ("volumes=always age_when_full=0s", {"used"}),
     ):
-        as_runner(f"sh -c \"$(sed 's/^kept=/{setting} kept=/' $(command -v rootless-podman))\" sh prune")
+        as_runner(f"sh -c \"$(sed 's/^kept=/{setting} kept=/' /usr/local/bin/rootless-podman)\" sh prune")
         assert volumes() == left, setting
     assert set(as_runner("podman ps --all --format '{{.Names}}'").split()) == {"job", "helper", "labelled"}
     as_runner("podman rm --force --time 0 job helper labelled && podman rmi example.com/labelled:1")
