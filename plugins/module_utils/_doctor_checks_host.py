@@ -527,8 +527,8 @@ def _is_signal_to_pasta(line: str) -> bool:
 def _signals_to_pasta(denials: list[str]) -> Finding:
     """The profile of pasta takes signals from programs without a profile only."""
     folder = "/etc/apparmor.d/abstractions/base.d"
-    # The role userns writes this file as well. A rule that is there twice does no harm.
-    file = f"{folder}/rootless-gitlab-runner"
+    # Beside the file of the role userns. A rule that is there twice does no harm.
+    file = f"{folder}/rootless-doctor"
     peers = {match.group(1) for line in denials for match in [re.search(r'peer="([A-Za-z0-9_.-]+)"', line)] if match}
     rules = " ".join(f"'signal (receive) peer={peer},'" for peer in sorted(peers))
     return Finding(
@@ -536,7 +536,7 @@ def _signals_to_pasta(denials: list[str]) -> Finding:
         tuple(denials[-3:]),
         (
             f"mkdir -p {folder}",
-            f"printf '%s\\n' {rules} >> {file}"
+            f"printf '%s\\n' {rules} > {file}"
             if rules
             else f"${{EDITOR:-vi}} {file}  # add: signal (receive) peer=..., with the peer from the log",
             "apparmor_parser --replace /etc/apparmor.d/usr.bin.pasta",

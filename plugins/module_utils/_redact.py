@@ -58,8 +58,11 @@ _WHOLE_ASSIGNMENT = re.compile(r"-{0,2}([A-Za-z_][\w-]*)=(.+)", re.DOTALL)
 # list of words, or what begins the next item of a list in YAML.
 _OPTION = re.compile(
     r"(?<![\w-])--?([A-Za-z][\w-]*)(?:(?:\\?[\"'][ \t]*(,)[\s#]*)"
-    r"|[\"']?[ \t]*\r?\n[ \t#]*-[ \t]+(?!-)|[\"']?(?:[ \t]|\\(?:\r\n|[\r\n])(?:[ \t]*[#;]+)?)+)"
+    r"|[\"']?[ \t]*(\r?\n)[ \t#]*-[ \t]+(?![\"']?-|[\w.-]+:(?:\s|\Z))"
+    r"|[\"']?(?:[ \t]|\\(?:\r\n|[\r\n])(?:[ \t]*[#;]+)?)+)"
 )
+# What an option that is a whole item of such a list has before it in its line.
+_ITEM = re.compile(r"[ \t#]*(?:-[ \t]+)+[\"']?")
 _WHOLE_OPTION = re.compile(r"--?([A-Za-z][\w-]*)")
 # The word of a list without its quotation marks, which have backslashes if the list is in a string itself.
 _LISTED = re.compile(r"\\\"([^\"\\\r\n]+)|\"((?:[^\"\\\r\n]|\\.)+)|'([^'\r\n]+)")
@@ -309,7 +312,8 @@ def _assigned(text: str) -> Iterator[Span]:
 
 def _options(text: str) -> Iterator[Span]:
     for option in _OPTION.finditer(text):
-        if _is_secret_option(option[1]):
+        is_item = _ITEM.fullmatch(text, text.rfind("\n", 0, option.start()) + 1, option.start()) if option[3] else True
+        if is_item and _is_secret_option(option[1]):
             value = _LISTED.match(text, option.end()) if option[2] else _ASSIGNED.match(text, option.end())
             if value and not _REFERENCE.match(value[value.lastindex or 0]):
                 yield value.span(value.lastindex or 0)
@@ -332,7 +336,9 @@ def _field_value(text: str, field: re.Match[str]) -> Optional[re.Match[str]]:
     if _SECRET_HEADER.fullmatch(name) and ":" in field[0] and (blank or name.isupper()):
         quoted = _QUOTED.get(text[field.start(2) - 1 : field.start(2)])
         return (quoted and quoted.match(text, field.end())) or (_LINE if blank else _ASSIGNED).match(text, field.end())
-    if first_of_line is not None and blank and "\n" in text and (is_secret_key(name) or _is_secret_list(name)):
+    # Of what is not in quotation marks, max_tokens and the like have numbers.
+    is_list = _is_secret_list(name) and text[field.end() : field.end() + 1] in ("[", '"', "'")
+    if first_of_line is not None and blank and "\n" in text and (is_secret_key(name) or is_list):
         return _LISTED.match(text, field.end()) or _COMMENTED_VALUE.match(text, field.end())
     return None
 

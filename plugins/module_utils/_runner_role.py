@@ -269,7 +269,8 @@ def _extended(
         if not missing and len(items) == len(present):
             return None
     names = {name_of(item) for item in items}
-    result = [*items, *(item for item in missing if name_of(item) not in names)]
+    # Nothing can be mounted below a directory that is read-only, or the host's.
+    result = [*items, *(item for item in missing if not names & {*_above(name_of(item))})]
     if key not in listed and REDACTED in str(present):
         if {*map(str, result)} == {*map(str, present)}:
             return None
@@ -280,7 +281,14 @@ def _extended(
 def _target(volume: Any) -> str:
     """Where a volume is in the container."""
     parts = str(volume).split(":")
-    return parts[1] if len(parts) > 1 else parts[0]
+    return (parts[1] if len(parts) > 1 else parts[0]).rstrip("/")
+
+
+def _above(path: str) -> Iterator[str]:
+    """A path and all directories above it; a name of a variable is only itself."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _variable(entry: Any) -> str:

@@ -654,8 +654,8 @@ class Task:
             raise Failure("Nothing was upgraded.")
         if last != revision and (revision is not None or status != "failed"):
             raise Failure(
-                f"It was not rolled back, because somebody else has changed {self.cluster.release} since, to revision"
-                f" {last} ({status})."
+                f"It was not rolled back, because {self.cluster.release} is at revision {last} ({status}) now: somebody"
+                " else has changed it since, or the upgrade broke off. If nobody is at it, helm rollback restores it."
             )
         self.result.update(revision=last, previous_revision=last - 1)
         for item in reversed(history[:-1]):

@@ -463,7 +463,7 @@ def test_rollback_keeps_what_others_upgraded_after(cluster: Cluster, run: Run) -
     cluster.api.before = interfere
     result = run(rollback=True)
     assert result["failed"] and not result["rolled_back"], result
-    assert "not rolled back, because somebody else has changed ci-runner since, to revision 3" in result["msg"]
+    assert "not rolled back, because ci-runner is at revision 3 (deployed) now" in result["msg"]
     assert "concurrent = 8" in cluster.api.objects["configmaps", "ci", NAME]["data"]["config.toml"]
 
 

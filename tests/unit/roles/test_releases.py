@@ -95,10 +95,11 @@ def test_the_restriction_of_apparmor_stays_on(render):
 
 def test_no_other_kernel_parameters_are_applied(render):
     """Docker sets net.ipv4.ip_forward, whatever the files of the host say."""
-    wanted = {"kernel.keys.maxkeys": 20000, "net/ipv4/conf/*/rp_filter": 2}
+    wanted = {"kernel.keys.maxkeys": 20000, "net.ipv4.conf.eth*.forwarding": 1, "net/ipv4/conf/*/rp_filter": 2}
     assert render("userns", "__userns_sysctl_command", userns_sysctls=wanted) == [
         "/lib/systemd/systemd-sysctl",
         "--prefix=kernel.keys.maxkeys",
+        "--prefix=net.ipv4.conf.",
         "--prefix=net/ipv4/conf/",
     ]
 

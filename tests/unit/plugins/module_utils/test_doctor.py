@@ -395,7 +395,7 @@ def test_a_stub_that_podman_looks_behind_is_no_finding(servers, instead, found):
     assert not any("ln -s" in command for entry in result.values() for command in entry["remedy"])
 
 
-PEERS = "/etc/apparmor.d/abstractions/base.d/rootless-gitlab-runner"
+PEERS = "/etc/apparmor.d/abstractions/base.d/rootless-doctor"
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ PEERS = "/etc/apparmor.d/abstractions/base.d/rootless-gitlab-runner"
             [SIGNAL.format("podman"), SIGNAL.format("rootless-podman"), SIGNAL.format("podman")],
             [
                 "mkdir -p /etc/apparmor.d/abstractions/base.d",
-                "printf '%s\\n' 'signal (receive) peer=podman,' 'signal (receive) peer=rootless-podman,' >> " + PEERS,
+                "printf '%s\\n' 'signal (receive) peer=podman,' 'signal (receive) peer=rootless-podman,' > " + PEERS,
                 "apparmor_parser --replace /etc/apparmor.d/usr.bin.pasta",
             ],
         ),

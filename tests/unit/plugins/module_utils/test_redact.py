@@ -98,6 +98,10 @@ KEY = b"0123456789abcdef"
         ("script", "x\n  passwords = ['a b']\ny", "x\n  passwords = VALUE_REDACTED\ny"),
         ("script", "args:\n- --token\n- hush\n- --x", "args:\n- --token\n- VALUE_REDACTED\n- --x"),
         ("script", "args:\n- '--token'\n# - \n- --x", "args:\n- '--token'\n# - \n- --x"),
+        ("script", "run --pass\n- script", "run --pass\n- script"),
+        ("script", "# --token\n# - other thing", "# --token\n# - other thing"),
+        ("script", "- --with-token\n- name: foo", "- --with-token\n- name: foo"),
+        ("script", "max_tokens: 5\nverify_tokens: true", "max_tokens: 5\nverify_tokens: true"),
         # What only looks like those.
         ("volumes", "vault-token:/run/token:ro", "vault-token:/run/token:ro"),
         ("volumes", "/srv/private-token:/token:ro", "/srv/private-token:/token:ro"),

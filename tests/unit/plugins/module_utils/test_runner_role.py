@@ -252,6 +252,8 @@ def test_the_runner_has_the_last_word_over_what_gitlab_has_said():
         ({"c": PEM}, {"docker": {"volumes": ["/own"]}}, ["/srv"], CA_FILE, ["/own", *CA_VOLUMES]),
         ({"c": PEM}, {"docker": {"volumes": [CA_VOLUMES[1]]}}, None, CA_FILE, [CA_VOLUMES[1], CA_VOLUMES[0]]),
         ({"c": PEM}, {"docker": {"volumes": ["/own:/etc/ca.crt"]}}, None, CA_FILE, ["/own:/etc/ca.crt", CA_VOLUMES[0]]),
+        # No file can be mounted in a directory that is.
+        ({"c": PEM}, {"docker": {"volumes": ["/own:/etc/"]}}, None, CA_FILE, ["/own:/etc/"]),
         # An empty list is a list, and what nobody keeps needs no volume.
         ({"c": PEM}, {"docker": {"volumes": []}}, ["/srv"], CA_FILE, CA_VOLUMES),
         ({"c": PEM}, {"docker": {"volumes": None}}, ["/srv"], CA_FILE, CA_VOLUMES),
