@@ -337,7 +337,8 @@ def test_the_storage_returns_to_the_disk(play, host, as_runner, reboot):
     fill(as_runner)
     refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert not refused.ok and "they are lost then" in refused.text
-    as_runner(f"rm -f {RESERVE}; podman rm --all --force && podman rmi --all --force && podman volume create precious")
+    as_runner(f"rm -f {RESERVE}; podman rm --all --force && podman rmi --all --force && podman volume prune --force")
+    as_runner("podman volume create precious")
     refused = play(**ONLY_TMPFS, tmpfs_storage_state="absent")
     assert not refused.ok and "holds 0 images, 0 containers and 1 volumes" in refused.text
     leave = {**ONLY_TMPFS, "tmpfs_storage_state": "absent", "tmpfs_storage_discard_existing": True}
@@ -369,7 +370,7 @@ def test_the_storage_returns_to_the_disk(play, host, as_runner, reboot):
 
 def test_the_reset_tells_asks_and_empties(play, host, as_runner, job_image):
     job_image()
-    as_runner("podman volume create precious")
+    as_runner("podman volume prune --force && podman volume create precious")
     playbook = "rootless.gitlab_runner.reset_storage"
     told = play(playbook)
     assert not told.ok and re.search(r"1 images, 0 containers, 1 volumes \(precious\), \d+ bytes", told.text), told.text
