@@ -185,7 +185,7 @@ def test_more_subordinate_ids_wait_for_the_running_job(play, host, as_runner, su
             )
             assert not waits.done()
         finally:
-            as_runner("podman exec $(podman ps --quiet) touch /go")
+            as_runner("podman exec --detach $(podman ps --quiet) touch /go")
         run = waits.result()
     assert run.ok, run.text
     assert job.result()["status"] == "success" and "finished" in job.result()["trace"], job.result()

@@ -225,7 +225,7 @@ def test_the_storage_moves_to_the_tmpfs_when_the_last_job_has_ended(play, host, 
             )
             assert not waits.done() and not host.mount_point(PATH).exists
         finally:
-            as_runner("podman exec $(podman ps --quiet) touch /go")
+            as_runner("podman exec --detach $(podman ps --quiet) touch /go")
         run = waits.result()
     assert job.result()["status"] == "success" and "finished" in job.result()["trace"], job.result()
     assert run.ok, run.text
