@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,7 +122,5 @@ def test_what_cannot_be_loaded_is_tried_again_by_the_next_run(tmp_path: Path, pl
     pasta.write_text("no profile\n")
     signals = tmp_path / "apparmor.d/abstractions/base.d/rootless-gitlab-runner"
     result = run(tmp_path, "apparmor", place)
-    assert result.returncode != 0 and f"{signals} cannot be loaded: non-zero return code" in result.stdout, (
-        result.stdout
-    )
+    assert result.returncode != 0 and re.search(rf"{signals} cannot be loaded: \w", result.stdout), result.stdout
     assert not signals.exists()
