@@ -23,6 +23,7 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
     Skip,
     Table,
     printable,
+    sed_pattern,
     set_sysctls,
 )
 
@@ -724,7 +725,7 @@ def boot_with(name: str, value: str) -> tuple[str, ...]:
     GRUB joins two lines of this file, and of a parameter that is given twice the last one counts.
     """
     scripts = (
-        rf"/^GRUB_CMDLINE_LINUX\(_DEFAULT\)\?=/s/\b{re.escape(name)}=[^[:space:]\"']*//g",
+        rf"/^GRUB_CMDLINE_LINUX\(_DEFAULT\)\?=/s/\b{sed_pattern(name)}=[^[:space:]\"']*//g",
         f'$a GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {name}={value}"',
     )
     return (
