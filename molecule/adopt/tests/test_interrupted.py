@@ -13,6 +13,18 @@ from adopted_hosts import BACKUP, HOSTS, play
 from ci_host import USER
 
 
+def interrupt() -> None:
+    # The host is adopted, so the earlier state has to be looked for: without the mark of the end it is "interrupted".
+    subprocess.run(["podman", "exec", HOSTS[0], "rm", "-f", f"{BACKUP}/adopted"], check=True)
+
+
+def invocation() -> str:
+    command = ["systemctl", "show", "--property=InvocationID", "--property=ActiveState", "gitlab-runner.service"]
+    said = subprocess.run(["podman", "exec", HOSTS[0], *command], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "ActiveState=active" in said
+    return said
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -22,11 +34,27 @@ from ci_host import USER
     ids=["a socket in jobs", "a bad runner"],
 )
 def test_it_stops_before_anything_is_changed_because_of(variables, said):
-    # The host is adopted, so the earlier state has to be looked for: without the mark of the end it is "interrupted".
-    subprocess.run(["podman", "exec", HOSTS[0], "rm", "-f", f"{BACKUP}/adopted"], check=True)
+    interrupt()
     recap, output = play("adopt", "--limit", HOSTS[0], "-e", json.dumps(variables))
     assert recap[HOSTS[0]]["failed"] == 1 and recap[HOSTS[0]]["changed"] == 0, output
     assert [text for text in said if text not in output] == [], output
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"runner_version": "99.0.0-1"}, "GitLab Runner cannot be installed from"),
+        ({"tmpfs_storage_enabled": True, "tmpfs_storage_size": "64000G"}, "is more than"),
+    ],
+    ids=["no package", "no memory"],
+)
+def test_the_old_service_goes_on_where_the_new_one_has(variables, said):
+    interrupt()
+    before = invocation()
+    recap, output = play("adopt", "--limit", HOSTS[0], "-e", json.dumps(variables))
+    assert recap[HOSTS[0]]["failed"] == 1 and recap[HOSTS[0]]["changed"] == 0, output
+    assert said in output
+    assert invocation() == before
 
 
 def test_an_interrupted_run_goes_on_and_docker_is_stopped_when_told():
