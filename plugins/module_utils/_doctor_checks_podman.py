@@ -1079,7 +1079,7 @@ def net_modules(host: Host) -> Optional[Finding]:
         f"The modules {', '.join(missing)} are not loaded.",
         tuple(f"/proc/modules: no {name}" for name in missing),
         (
-            f"printf '%s\\n' {' '.join(missing)} > /etc/modules-load.d/rootless-gitlab-runner.conf",
+            f"printf '%s\\n' {' '.join(missing)} >> /etc/modules-load.d/rootless-gitlab-runner.conf",
             *(f"modprobe {name}" for name in missing),
         ),
     )
