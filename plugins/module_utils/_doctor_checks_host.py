@@ -457,6 +457,7 @@ def userns_max(host: Host) -> Optional[Finding]:
     why="Ubuntu allows user namespaces only to programs with a profile, and the profile of podman names "
     "/usr/bin/podman. A Podman from elsewhere has none.",
     applies="Ubuntu 24.04 and later",
+    variable="userns_podman_executable",
     reference="containers/podman issue 24642",
 )
 def userns_apparmor(host: Host) -> Optional[Finding]:

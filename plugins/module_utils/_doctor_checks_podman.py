@@ -38,6 +38,9 @@ FAULT_OF_AN_IMAGE = re.compile(
 )
 
 
+PRUNE = "podman system prune --all --force"
+
+
 def reset(host: Host, *between: str) -> tuple[str, ...]:
     """Commands that empty the store, run others while Podman is down, and start again."""
     return (
@@ -550,33 +553,20 @@ def stale_namespace(host: Host) -> Optional[Finding]:
     ERROR,
     title="The store is where containers cannot see it",
     why="Podman before version 5 puts a directory of its own over /var/lib when it connects containers to a network: "
-    "a store below it vanishes, and containers do not start.",
+    "a store below it vanishes, and containers do not start. With a /var/lib/cni it takes that instead.",
     applies="Debian 12, Ubuntu 22.04 and 24.04",
     podman="<5",
-    variable="tmpfs_storage_path",
     reference="containers/common, libnetwork: rootless network namespace",
 )
 def below_var_lib(host: Host) -> Optional[Finding]:
     root = host.need("store")["graph_root"]
-    if not root.startswith("/var/lib/"):
+    # Where this is, Podman's directory goes over it alone.
+    if not root.startswith("/var/lib/") or host.get("cni.var_lib"):
         return None
-    tmpfs = host.need("tmpfs")
-    target = f"/srv/{root.split('/')[3]}"
-    quoted = shlex.quote(target)
-    if tmpfs["path"] and tmpfs["fstab"]:
-        move = (
-            f"install -d -m 0755 {quoted}",
-            *_fstab(tmpfs["fstab"], f"s|{sed_pattern(tmpfs['path'])}|{sed_text(target)}|"),
-            f"umount {shlex.quote(tmpfs['path'])}",
-            f"mount {quoted}",
-        )
-    else:
-        move = (f"install -d -o {shlex.quote(host.user)} -g {host.gid} -m 0700 {quoted}",)
     return Finding(
-        f"The store is {root}, and Podman is {host.podman}.",
+        f"The store is {root}, Podman is {host.podman}, and there is no /var/lib/cni.",
         (f"{host.need('storage_conf')['path']}: graphroot = {root}",),
-        reset(host, *move, *host.edit(_own_conf(host), ("storage", "graphroot", f'"{target}/storage"'))),
-        reset_loss(host),
+        ("install -d -m 0755 /var/lib/cni",),
     )
 
 
@@ -665,10 +655,11 @@ def _space(host: Host, key: str, what: str) -> Optional[Finding]:
     if not full:
         return None
     store = host.get("store.graph_root", "")
+    ours = host.get("commands.rootless-podman")
     commands = []
     for path, _percent in full:
         if store.startswith(path.rstrip("/") + "/") or path == store:
-            commands.append(host.as_user("podman system prune --all --force --filter until=24h"))
+            commands.append(host.as_user("rootless-podman prune" if ours else PRUNE))
         elif path.startswith("/var/tmp"):
             commands.append("find /var/tmp -xdev -maxdepth 1 -name 'container_images_*' -mmin +1440 -exec rm -rf {} +")
         else:
@@ -678,11 +669,20 @@ def _space(host: Host, key: str, what: str) -> Optional[Finding]:
         f"{full[0][1]} % of the {what} of {full[0][0]} are in use.",
         tuple(f"{path}: {percent} % of the {what} used" for path, percent in full),
         tuple(dict.fromkeys(commands)),
-        "Images that no container uses and that are older than a day are deleted."
-        if any("prune" in command for command in commands)
-        else "",
+        _prune_loss(commands),
         severity=ERROR if full[0][1] > 95 else WARNING,
     )
+
+
+def _prune_loss(commands: list[str]) -> str:
+    if any(command.endswith(PRUNE) for command in commands):
+        return (
+            "Stopped containers, and the images and networks that no container uses, are deleted. Images of the host "
+            "itself (localhost/*) have to be built or imported again: save them first (podman save)."
+        )
+    if any("prune" in command for command in commands):
+        return "What the hourly timer removes is deleted: old images, and in a full store unused caches of jobs too."
+    return ""
 
 
 @CHECKS.check(
@@ -838,7 +838,7 @@ def tmpfs_uid(host: Host) -> Optional[Finding]:
     title="The tmpfs runs out of inodes",
     why="A tmpfs has one inode for every four KiB of half the memory, unless nr_inodes= says otherwise.",
     applies="hosts with container storage on a tmpfs",
-    variable="tmpfs_storage_mount_options",
+    variable="tmpfs_storage_inodes",
     reference="Linux: filesystems/tmpfs",
     after=("storage.wrong_mount",),
 )

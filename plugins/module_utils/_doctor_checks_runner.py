@@ -705,7 +705,11 @@ def ca_runner(host: Host) -> Optional[Finding]:
                 (
                     f"install -d {owner} -m 0700 {' '.join(map(shlex.quote, places))}",
                     f"install {owner} -m 0644 {shlex.quote(system)} {shlex.quote(mine)}",
+                    # A sandbox shows the directory only where it was there at the start.
+                    host.stop_jobs(),
+                    host.start_jobs(),
                 ),
+                "Running jobs are aborted by the restart unless the unit stops with SIGQUIT.",
             )
     return None
 
@@ -853,7 +857,7 @@ def git_ssl_no_verify(host: Host) -> Optional[Finding]:
     ERROR,
     title="Podman does not know the CA of a private registry",
     why="Podman looks for it in /etc/containers/certs.d/HOST/ca.crt and among the host's own certificates.",
-    variable="podman_user",
+    variable="runner_ca_certificates",
     reference="containers-certs.d(5)",
 )
 def ca_registry(host: Host) -> Optional[Finding]:

@@ -57,7 +57,7 @@ SYSCTLS = (
 )
 COMMANDS = (
     "aardvark-dns", "crun", "fuse-overlayfs", "gitlab-runner", "iptables", "netavark", "nft", "pasta",
-    "podman", "slirp4netns",
+    "podman", "rootless-podman", "slirp4netns",
 )  # fmt: skip
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYSTEM_STORAGE_CONF = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
@@ -914,6 +914,7 @@ class Gatherer:
     def cni(self) -> Fact:
         files = sorted(glob.glob(f"{self._account().home}/.config/cni/net.d/*.conflist"))
         return {
+            "var_lib": os.path.isdir("/var/lib/cni"),
             "files": files,
             "version_100": [path for path in files if re.search(r'"cniVersion":\s*"1\.0\.0"', read_or(path))],
         }

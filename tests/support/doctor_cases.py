@@ -394,9 +394,7 @@ CASES: dict[str, list[Changes]] = {
         {
             "podman version": "4.3.1",
             "store graph_root": "/var/lib/rootless-containers/storage",
-            **tmpfs("rw", fstab="size=2G,uid=995,gid=995", path="/var/lib/rootless-containers"),
         },
-        {"podman version": "4.9.3", "store graph_root": "/var/lib/containers-ci", "tmpfs": {"path": None}},
     ],
     "storage.nfs": [{"store mount": mount("nfs4", source="nas:/export")}],
     "session.noexec_home": [

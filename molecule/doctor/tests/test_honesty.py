@@ -170,11 +170,10 @@ CASES = [
     ),
     Case(
         "storage.below_var_lib",
-        "O=uid=$N,gid=$(id -g $U); mkdir /var/lib/ci-store /srv/ci-store; mount -t tmpfs -o $O ci /var/lib/ci-store; "
-        "mount -t tmpfs -o $O ci /srv/ci-store; sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store/storage\"|' $S; "
-        "as systemctl --user stop podman.service; load",
-        f"{RESTORE_USER_CONFIG}; as podman system migrate; umount -l /var/lib/ci-store /srv/ci-store; "
-        "rmdir /var/lib/ci-store /srv/ci-store",
+        "mkdir /var/lib/ci-store; mount -t tmpfs -o uid=$N,gid=$(id -g $U) ci /var/lib/ci-store; "
+        "sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store/storage\"|' $S; as systemctl --user stop podman.service; load",
+        f"{RESTORE_USER_CONFIG}; as podman system migrate; umount -l /var/lib/ci-store; "
+        "rmdir /var/lib/ci-store /var/lib/cni",
         only="debian12",
     ),
     Case("session.noexec_home", "mount -o remount,noexec $T", "mount -o remount,exec $T"),

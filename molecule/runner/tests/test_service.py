@@ -19,6 +19,10 @@ LOOSE = {
     "BindPaths": None,
     "BindReadOnlyPaths": None,
     "ReadWritePaths": ["/etc/gitlab-runner", f"/home/{USER}", "/run/user"],
+    # Those that systemd does not take without a value.
+    "DevicePolicy": None,
+    "ProtectProc": None,
+    "ProcSubset": None,
 }
 
 
@@ -185,6 +189,19 @@ def test_a_restart_waits_for_a_job_of_the_shell_executor_too(play, call, host, m
     ended = call("GET", f"jobs/{number}?wait=60")
     assert ended["status"] == "success" and "\nended" in ended["trace"], ended
     restarted(before)
+
+
+def test_the_first_logins_to_registries_are_seen_by_a_service_that_runs(play, host, main_pid, restarted):
+    """The sandbox has the directories that were there when the service started."""
+    host.check_output(f"rm -rf /home/{USER}/.docker && systemctl restart gitlab-runner")
+    login = {"registry": "registry.example.com", "username": "ci", "password": "secret-of-a-registry"}
+    before = main_pid()
+    output = play(playbook="playbooks/site.yml", podman_registry_logins=[login]).output
+    after = restarted(before)
+    seen = host.check_output(f"nsenter --target {after} --mount cat /home/{USER}/.docker/config.json")
+    assert "registry.example.com" in seen and login["password"] not in output
+    assert play(playbook="playbooks/site.yml", podman_registry_logins=[login]).changed == 0
+    host.check_output(f"rm -r /home/{USER}/.docker")
 
 
 def test_a_working_directory_elsewhere_is_made(play, host, main_pid, restarted, runs_unprivileged):

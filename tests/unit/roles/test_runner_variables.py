@@ -85,6 +85,14 @@ def test_the_program_that_is_started_is_the_one_that_has_to_be_there(value, meth
     assert found == ["", f"{path}/gitlab-runner"]
 
 
+def test_a_directive_without_a_value_is_left_out(value):
+    """systemd 252 refuses DevicePolicy= and ProtectProc= without one, and CapabilityBoundingSet= is no capability at all."""
+    loose = {"DevicePolicy": None, "CapabilityBoundingSet": None, "PrivateTmp": False}
+    directives = value("__runner_sandbox_directives", runner_hardening_directives=loose)
+    assert not {"DevicePolicy", "CapabilityBoundingSet"} & set(directives)
+    assert (directives["PrivateTmp"], directives["AmbientCapabilities"]) == (False, "")
+
+
 def test_the_service_finds_the_plugins_of_its_user(value):
     """Without them the executors instance and docker-autoscaler do not start."""
     assert f"-{PASSWD[4]}/.config/fleeting" in value("__runner_hardening_directives.BindReadOnlyPaths")

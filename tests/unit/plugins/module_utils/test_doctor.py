@@ -230,7 +230,6 @@ def test_destructive_remedies_name_the_loss(identifier, case):
         ("runner.unit_user", " Group=100 "),
         ("ca.runner", " -g 100 "),
         ("cache.perm", " -g 100 "),
-        ("storage.below_var_lib", " -g 100 "),
         ("storage.nfs", " -g 100 "),
     ],
 )
@@ -295,7 +294,7 @@ CONTENT = {
         "podman containers": [],
         "podman info graph_root": "/srv/rootless-containers/storage",
     },
-    "storage.below_var_lib": {"podman version": "5.4.2", "store graph_root": "/var/lib/x"},
+    "storage.below_var_lib": {"podman version": "4.3.1", "store graph_root": "/var/lib/x", "cni var_lib": True},
     "tmpfs.uid": tmpfs("rw", fstab="size=2G,uid=gitlab-runner"),
     "api.409": attach("crun: executable file `/rootless-probe` not found: No such file or directory"),
 }
@@ -678,6 +677,24 @@ def test_a_mount_program_of_the_system_is_not_used():
     remedy = findings(changed(healthy(), case))["storage.fuse_needed"]["remedy"]
     (command,) = [command for command in remedy if "mount_program" in command]
     assert 'driver = "overlay"' in command and f"/home/{U}/" in command
+
+
+def test_podman_5_finds_a_store_anywhere():
+    facts = changed(healthy(), {"podman version": "5.4.2", "store graph_root": "/var/lib/x"})
+    assert "storage.below_var_lib" not in findings(facts)
+
+
+@pytest.mark.parametrize(
+    ("program", "command", "loss"),
+    [
+        ("/usr/local/bin/rootless-podman", " rootless-podman prune", "the hourly timer"),
+        (None, " podman system prune --all --force", "localhost/*"),
+    ],
+)
+def test_a_full_store_is_pruned_by_what_keeps_the_images_of_the_host(program, command, loss):
+    case = {**CASES["storage.space"][0], "commands rootless-podman": program}
+    found = findings(changed(healthy(), case))["storage.space"]
+    assert found["remedy"][0].endswith(command) and loss in found["loss"]
 
 
 @pytest.mark.parametrize("version", ["4.3.1", "5.4.2"])
