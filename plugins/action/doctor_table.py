@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
+from ansible.utils.color import stringc
 from ansible.utils.display import Display
 from ansible_collections.rootless.gitlab_runner.plugins.plugin_utils._doctor_report import (
     headline,
@@ -26,6 +27,10 @@ COLOURS = {
 }
 
 
+def _coloured(text: str, severity: str) -> str:
+    return stringc(text, COLOURS[severity]) if severity in COLOURS else text
+
+
 class ActionModule(ActionBase):
     """Print a report, which ansible.builtin.debug would quote and could not colour."""
 
@@ -41,7 +46,8 @@ class ActionModule(ActionBase):
             },
         )
         host = str((task_vars or {}).get("inventory_hostname", ""))
-        for text, severity in table(host, arguments["result"], arguments["severity"], display.columns - 1):
-            display.display(text, color=COLOURS.get(severity))
         result = arguments["result"]
+        rows = table(host, result, arguments["severity"], display.columns - 1)
+        # At once: the worker of another host prints at the same time.
+        display.display("\n".join(_coloured(text, severity) for text, severity in rows))
         return {"changed": False, "worst": worst(result), "msg": printable(headline(result))}

@@ -24,7 +24,6 @@ from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor imp
     Table,
     in_range,
     sed_pattern,
-    sed_text,
     set_sysctls,
     version,
 )

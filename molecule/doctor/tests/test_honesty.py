@@ -171,7 +171,8 @@ CASES = [
     Case(
         "storage.below_var_lib",
         "mkdir /var/lib/ci-store; mount -t tmpfs -o uid=$N,gid=$(id -g $U) ci /var/lib/ci-store; "
-        "sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store/storage\"|' $S; as systemctl --user stop podman.service; load",
+        "sed -i 's|^graphroot.*|graphroot = \"/var/lib/ci-store/storage\"|' $S; "
+        "as systemctl --user stop podman.service; load",
         f"{RESTORE_USER_CONFIG}; as podman system migrate; umount -l /var/lib/ci-store; "
         "rmdir /var/lib/ci-store /var/lib/cni",
         only="debian12",

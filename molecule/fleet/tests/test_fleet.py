@@ -114,6 +114,19 @@ def test_rolling_upgrade_stops_at_the_first_host_that_fails(broken):
     assert (version(before), version(after)) == ("19.4.0-1", "19.3.0-1")
 
 
+def test_rolling_upgrade_in_batches_stops_too(broken):
+    """After a batch in which a host failed when its runner had been stopped, and was started again."""
+    first, beside, after = HOSTS[3], HOSTS[5], HOSTS[7]
+    on_host(first, """echo 'DPkg::Pre-Invoke {"exit 1";};' >/etc/apt/apt.conf.d/99refuse""")
+    options = {"runner_version": "19.4.0-1", "upgrade_serial": 2, "limit": f"{first},{beside},{after}"}
+    recap, output = play("upgrade", **options)
+    on_host(first, "rm /etc/apt/apt.conf.d/99refuse")
+    assert outcome(recap, [first, after]) == {(1, 0)} and outcome(recap, [beside]) == {(0, 0)}, output
+    assert (version(first), version(beside), version(after)) == ("19.3.0-1", "19.4.0-1", "19.3.0-1")
+    assert f"{first} failed before" in " ".join(output.split())
+    assert on_host(first, "systemctl is-active gitlab-runner") == "active"
+
+
 def test_they_catch_up_when_they_are_mended(broken):
     mend()
     recap, output = play("site", runner_version="19.4.0-1", site_serial=["25%", "100%"])

@@ -228,9 +228,15 @@ def subids(uids: list[tuple[int, int]], gids: list[tuple[int, int]]) -> dict[str
     return {side: [{"start": start, "count": count} for start, count in ranges] for side, ranges in sides.items()}
 
 
+def of(user: str, granted: dict[str, Any]) -> dict[str, Any]:
+    """What the role userns leaves behind for a user."""
+    entry = ["x", "995", "995", "", f"/home/{user}", "/bin/sh"]
+    return {"__userns_subids": granted, "__userns_getent": {"ansible_facts": {"getent_passwd": {user: entry}}}}
+
+
 def test_changed_subordinate_ids_are_seen(render):
-    granted = subids([(400000, 65536)], [(400000, 65536)])
-    found = render("podman", "__podman_ids", __podman_info=info([(100000, 65536)]), __userns_subids=granted)
+    granted = of("gitlab-runner", subids([(400000, 65536)], [(400000, 65536)]))
+    found = render("podman", "__podman_ids", __podman_info=info([(100000, 65536)]), **granted)
     assert (found["lost"], found["new"]) == (
         [{"start": 100000, "count": 65536}],
         [{"start": 400000, "count": 65536}],
@@ -238,9 +244,15 @@ def test_changed_subordinate_ids_are_seen(render):
     assert "of gitlab-runner are no longer in /etc/subuid and /etc/subgid" in found["messages"][0]
 
 
+def test_those_of_another_user_are_not_compared(render):
+    """The role userns can run for several users before this one."""
+    granted = of("other", subids([(400000, 65536)], [(400000, 65536)]))
+    assert render("podman", "__podman_ids.messages", __podman_info=info([(100000, 65536)]), **granted) == []
+
+
 def test_without_an_answer_of_podman_no_ids_are_missed(render):
-    granted = subids([(100000, 65536)], [(100000, 65536)])
-    assert render("podman", "__podman_ids.messages", __userns_subids=granted) == []
+    granted = of("gitlab-runner", subids([(100000, 65536)], [(100000, 65536)]))
+    assert render("podman", "__podman_ids.messages", **granted) == []
     assert render("podman", "__podman_ids.messages", __podman_info=info([(1, 1)])) == []
 
 

@@ -86,7 +86,7 @@ def test_the_program_that_is_started_is_the_one_that_has_to_be_there(value, meth
 
 
 def test_a_directive_without_a_value_is_left_out(value):
-    """systemd 252 refuses DevicePolicy= and ProtectProc= without one, and CapabilityBoundingSet= is no capability at all."""
+    """systemd refuses DevicePolicy= and ProtectProc= without one, and CapabilityBoundingSet= is no capability."""
     loose = {"DevicePolicy": None, "CapabilityBoundingSet": None, "PrivateTmp": False}
     directives = value("__runner_sandbox_directives", runner_hardening_directives=loose)
     assert not {"DevicePolicy", "CapabilityBoundingSet"} & set(directives)

@@ -259,6 +259,21 @@ def test_filter():
 # --- the module ---
 
 
+@pytest.fixture
+def printed(monkeypatch):
+    texts = []
+    monkeypatch.setattr(doctor_table, "stringc", "{1}: {0}".format)
+    monkeypatch.setattr(doctor_table.display, "display", texts.append)
+    return texts
+
+
+def run_module(outcome):
+    task = SimpleNamespace(args={"result": outcome, "severity": "error"}, async_val=0, diff=False, check_mode=False)
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
+    action = doctor_table.ActionModule(task, connection, SimpleNamespace(check_mode=False), None, None, None)
+    return action.run(task_vars={"inventory_hostname": "ci-1"})
+
+
 @pytest.mark.parametrize(
     ("outcome", "colour", "returned"),
     [
@@ -267,11 +282,13 @@ def test_filter():
         ({"skipped": True}, COLOURS["error"], {"worst": "error", "msg": "not examined: it was skipped"}),
     ],
 )
-def test_module(monkeypatch, outcome, colour, returned):
-    printed = []
-    monkeypatch.setattr(doctor_table.display, "display", lambda text, color: printed.append((text, color)))
-    task = SimpleNamespace(args={"result": outcome, "severity": "error"}, async_val=0, diff=False, check_mode=False)
-    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
-    action = doctor_table.ActionModule(task, connection, SimpleNamespace(check_mode=False), None, None, None)
-    assert action.run(task_vars={"inventory_hostname": "ci-1"}) == {"changed": False, **returned}
-    assert printed == [(f"ci-1: {returned['msg']}", colour)]
+def test_module(printed, outcome, colour, returned):
+    assert run_module(outcome) == {"changed": False, **returned}
+    assert printed == [f"{colour}: ci-1: {returned['msg']}"]
+
+
+def test_a_table_is_printed_at_once(printed):
+    """Other hosts print theirs at the same time."""
+    run_module(result(finding(remedy=["first", "second"])))
+    (text,) = printed
+    assert text.index("ci-1: 1 error") < text.index("first") < text.index("second")
