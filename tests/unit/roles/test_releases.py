@@ -256,6 +256,27 @@ def test_without_an_answer_of_podman_no_ids_are_missed(render):
     assert render("podman", "__podman_ids.messages", __podman_info=info([(1, 1)])) == []
 
 
+def test_what_the_configuration_of_podman_holds_is_no_item_of_a_loop(render):
+    """The result of a loop shows its items, whatever the module keeps to itself."""
+    (task,) = [task for task in tasks_of("podman/tasks/main.yml") if task["name"] == "Configure Podman"]
+    variables = {
+        "podman_containers_conf": {"engine": {"env": ["HTTPS_PROXY=http://ci:secret-word@proxy"]}},
+        "__podman_getent": of("gitlab-runner", {})["__userns_getent"],
+    }
+    content = task["rootless.gitlab_runner.toml_file"]["content"].strip("{ }")
+    items = render("podman", task["loop"].strip("{ }"), **variables)
+    assert len(items) == 3 and "secret-word" not in str(items)
+    assert "secret-word" in str([render("podman", content, item=item, **variables) for item in items])
+
+
+@pytest.mark.parametrize("path", ["doctor/tasks/report.yml", "runner/tasks/create.yml"])
+def test_nothing_becomes_root_on_the_controller(path):
+    """A variable ansible_become of group_vars/all is stronger than the keyword."""
+    tasks = [task for task in tasks_of(path) if task.get("delegate_to") == "localhost"]
+    assert len(tasks) >= 2
+    assert [task["name"] for task in tasks if task["become"] or task["vars"]["ansible_become"]] == []
+
+
 @pytest.mark.parametrize(("wait", "refuses", "retries"), [("0", True, 10), ("600", False, 300), (600, False, 300)])
 def test_the_wait_for_jobs_from_the_command_line_is_a_number(render, wait, refuses, retries):
     """With "-e podman_drain_wait=600" it is a string."""
