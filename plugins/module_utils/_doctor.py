@@ -270,7 +270,7 @@ class Host:
 
 
 def printable(text: object) -> str:
-    """Text for a comment: what ends the line there would begin a command."""
+    """The text without characters that a terminal would obey, or that end a line: a command would begin there."""
     return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
 
 

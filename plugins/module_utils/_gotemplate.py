@@ -249,7 +249,7 @@ def first_line(text: str, action: Action) -> str:
     return line + "..." if newline else source
 
 
-def closes(template: Template, action: Optional[Action], context: Context) -> bool:
+def closes(action: Optional[Action], context: Context) -> bool:
     """Whether an action ends a branch that a context is in."""
     return (
         action is not None

@@ -293,11 +293,11 @@ def open_file(path: str, flags: int) -> int:
     return descriptor
 
 
-def read(path: str, limit: int = 1_000_000) -> str:
-    """The text of a file. Raises HostError."""
+def read(path: str) -> str:
+    """The text of a file, or the first million characters of it. Raises HostError."""
     try:
         with open(path, encoding="utf-8", errors="replace", opener=open_file) as stream:
-            return stream.read(limit)
+            return stream.read(1_000_000)
     except OSError as error:
         raise HostError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -700,7 +700,6 @@ class Gatherer:
                 "commands": {name: which(name) for name in COMMANDS},
                 "versions": {
                     "aardvark-dns": guarded(self.program_version, "aardvark-dns"),
-                    "crun": guarded(self.program_version, "crun"),
                 },
                 "subids": guarded(self.subids),
                 "idmap_tools": {

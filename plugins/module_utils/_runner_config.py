@@ -130,9 +130,7 @@ class Outcome:
     @property
     def restart_reasons(self) -> list[str]:
         """The keys that have changed and that a running GitLab Runner does not read again."""
-        return [
-            key for key in RESTART_KEYS if not _equal_settings(lookup(self.before, key), lookup(self.after, key), key)
-        ]
+        return [key for key in RESTART_KEYS if not _toml.same(lookup(self.before, key), lookup(self.after, key))]
 
 
 # ------------------------------------------------------------------------------------------------------- data
@@ -167,12 +165,6 @@ def nanoseconds(value: Any) -> Optional[int]:
         return None
     total = sum(float(number) * _NANOSECONDS[unit] for number, unit in _DURATION_PART.findall(value))
     return -round(total) if value.startswith("-") else round(total)
-
-
-def _equal_settings(before: Any, after: Any, key: str) -> bool:
-    if SCHEMA[key] == "duration" and nanoseconds(before) is not None:
-        return nanoseconds(before) == nanoseconds(after)
-    return _toml.same(before, after)
 
 
 def _deep_merge(defaults: Data, wanted: Data) -> Data:

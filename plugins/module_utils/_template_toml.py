@@ -365,7 +365,7 @@ class Reader:
                 continue
             if number is not None:
                 action = self.template.actions[number]
-                if depth == 0 and closes(self.template, action, context):
+                if depth == 0 and closes(action, context):
                     break
                 place = action.end
                 continue

@@ -263,7 +263,7 @@ class _Splicer:
         while id(value) in self._keys:
             uses = self._keys[id(value)]
             key, parent = uses[0]
-            if self.text[value.start_mark.index] in "&*!" or len(uses) > 1 or not self._follows(key, value):
+            if self.text[value.start_mark.index] in "&*!" or len(uses) > 1:
                 self.fail(
                     key,
                     f"an anchor, alias or tag of YAML is on the way to the template, at {key.value}; edit it by hand",
@@ -346,13 +346,6 @@ class _Splicer:
     def _merges(node: Any) -> bool:
         return isinstance(node, yaml.MappingNode) and any(
             key.tag == "tag:yaml.org,2002:merge" for key, _value in node.value
-        )
-
-    def _follows(self, key: Any, value: Any) -> bool:
-        """Whether a value stands behind its key; that of an alias stands elsewhere."""
-        between = self.text[key.end_mark.index : value.start_mark.index]
-        return (
-            value.start_mark.index >= key.end_mark.index and re.fullmatch(r"\s*:(?:\s|#[^\n]*)*", between) is not None
         )
 
 

@@ -14,14 +14,10 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils._doctor import printable
 from jinja2 import Environment
 
 SEVERITIES = ("error", "warning", "info")
-
-
-def printable(text: Any) -> str:
-    """The text without characters that a terminal would obey."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
 
 
 def selected(findings: list[dict[str, Any]], severity: str) -> list[dict[str, Any]]:

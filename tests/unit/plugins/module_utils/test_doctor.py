@@ -316,6 +316,22 @@ def _host_path(path: str, *modes: tuple[int, int, str]) -> dict:
 
 DOCKER_HOST = {**runner(), "runner config runners 0 docker host": DELETE, "units runner Environment": ""}
 CONTENT_TOO = [
+    # With a public certificate, which needs no CA of its own.
+    (
+        "ca.registry",
+        {**runner(image="registry.example.com/ci:1"), "certificates registries": [], "certificates local": []},
+    ),
+    ("ca.job", runner(image="alpine:3")),
+    ("ca.job", runner(ca="/etc/ca.crt", volumes=["/etc/ca.crt:/usr/local/share/ca-certificates/x.crt:ro"])),
+    (
+        "ca.helper",
+        {
+            **runner(volumes=["/cache"]),
+            "certificates system": ["/etc/gitlab-runner/certs/other.example.com.crt"],
+        },
+    ),
+    ("net.ff_network_per_build", runner(feature_flags={}, network_mode="host")),
+    ("net.subnets", {"routes": ["192.0.2.0/24 eth0"]}),
     # The runner user mounts, so that others need not enter what leads to the directory.
     ("cache.perm", _host_path("/srv/ci", (995, 995, "0700"), (995, 995, "0755"))),
     ("cache.perm", _host_path("/srv/ci", (0, 995, "0750"), (995, 995, "0755"))),
@@ -347,7 +363,8 @@ def only_names(value) -> str:
 
 @pytest.mark.parametrize(("identifier", "case"), [*CONTENT.items(), *CONTENT_TOO], ids=only_names)
 def test_check_is_content_with_what_is_unusual_but_right(identifier, case):
-    assert identifier not in findings(changed(healthy(), case), only(identifier))
+    # A check that crashes, or that cannot be made, has no finding either.
+    assert run(only(identifier), changed(healthy(), case))["passed_checks"] == [identifier]
 
 
 @pytest.mark.parametrize(
@@ -1242,3 +1259,30 @@ def test_edit_of_a_new_file_belongs_to_the_user(host):
         "printf '%s\\n' '[storage]' 'driver = \"overlay\"' | runuser -u gitlab-runner -- tee -a "
         "/home/gitlab-runner/.config/containers/storage.conf",
     )
+
+
+def test_a_profile_that_allows_no_user_namespaces_does_not_help():
+    profile = {"file": "x", "name": "podman", "attaches": "/usr/bin/podman", "userns": False}
+    case = {
+        "sysctl kernel.apparmor_restrict_unprivileged_userns": "1",
+        "podman path": "/usr/bin/podman",
+        "apparmor profiles": [profile],
+    }
+    assert "userns.apparmor" in findings(changed(healthy(), case))
+
+
+@pytest.mark.parametrize(
+    ("backup", "start"),
+    [((), 165536), ((("gitlab-runner", 168000, 65536),), 168000), ((("other", 168000, 65536),), 165536)],
+    ids=["no backup", "in the backup", "of another user"],
+)
+def test_a_lost_range_begins_where_the_backup_says(backup, start):
+    case = {"store foreign_ids": {"owners": ["170000 170000"], "complete": True}, "subids backup": ids(*backup)}
+    found = findings(changed(healthy(), case))["userns.store_foreign_ids"]
+    assert f"userns_subid_start: {start} " in found["loss"]
+    assert any(f"{start}-" in command for command in found["remedy"])
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_notes_on_a_healthy_host(name):
+    assert set(findings(healthy(name))) == {"log.unbounded", "net.ping", "net.subnets", "prune.timer"}

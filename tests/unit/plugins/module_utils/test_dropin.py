@@ -510,3 +510,16 @@ def test_any_text_is_parsed_or_refused_and_no_line_is_lost(text):
 @settings(deadline=None)
 def test_redaction_of_any_text_comes_to_an_end(text):
     assert _dropin.redact(text, b"key") == _dropin.redact(text, b"key")
+
+
+@pytest.mark.parametrize("value", ["hu;sh", "hu&sh", "hu|sh"])
+def test_a_secret_goes_on_behind_what_ends_a_command(value):
+    shown = _dropin.redact(f"[Service]\nEnvironment=DB_PASSWORD={value} A=1\n", b"k" * 16)
+    assert "sh" not in shown and "A=1" in shown
+
+
+@pytest.mark.parametrize(
+    "kind", ["service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"]
+)
+def test_each_type_of_unit_is_known(kind):
+    assert _dropin.unit_type(f"x.{kind}") == kind

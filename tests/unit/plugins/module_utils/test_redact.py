@@ -433,3 +433,15 @@ def test_data():
         "secret": [True, "VALUE_REDACTED"],
     }
     assert sorted(_redact.secrets_in(data)) == ["2.5", "5", "abc", "x", "y"]
+
+
+@pytest.mark.parametrize("name", ["GPG_PASSPHRASE", "GOOGLE_CREDENTIALS", "SSH_PRIVATE", "AWS_ACCESS_KEY_ID"])
+def test_names_of_secrets(name):
+    assert _redact.redact_string(f"{name}=hush", "environment") == f"{name}=VALUE_REDACTED"
+
+
+def test_other_forms_of_secrets():
+    assert _redact.redact_string("x AKIA0123456789ABCDEF y") == "x VALUE_REDACTED y"
+    assert _redact.redact_string("x --db-pwd hush y", "script") == "x --db-pwd VALUE_REDACTED y"
+    assert _redact.redact_string("hush", "google_credentials") == "VALUE_REDACTED"
+    assert _redact.redact_data({"apiKeys": ["hush", 5]}) == {"apiKeys": ["VALUE_REDACTED"] * 2}

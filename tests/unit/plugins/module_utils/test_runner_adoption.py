@@ -166,3 +166,9 @@ def test_docker_is_stopped_when_told():
         "ci is in the group docker, which is as good as root: it leaves the group",
         "Docker is stopped and disabled, unless containers run",
     ]
+
+
+def test_a_runner_that_is_there_is_not_said_to_be_added():
+    known = {key: [] for key in ("drift", "unknown_keys", "deprecated_keys", "invalid_values")}
+    info = {"runners": [{"name": "a", "executor": "shell"}], **known}
+    assert not any("is added" in line for line in _runner_adoption.report(info, Plan("me", SOCKET, listed=["a"])))

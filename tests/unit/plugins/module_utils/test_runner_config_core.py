@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config, _toml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _runner_config, _toml, _toml_edit
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._config_schema import SCHEMA, VERSION
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._runner_config import ConfigError
 
@@ -58,6 +58,7 @@ def prepared(path, value):
         ("kubernetes.pod_security_context.supplemental_groups", ["1"], [1]),
         ("docker.helper_image_flavor", "ubi-fips", "ubi-fips"),
         ("limit", None, None),
+        ("request_concurrency", 1, 1),
     ],
 )  # fmt: skip
 def test_lossless_conversions(path, value, result):
@@ -91,6 +92,10 @@ def test_lossless_conversions(path, value, result):
         ("image", "x", "a key of [runners.docker]"),
         ("feature_flags", {"FF_NETWORK": True}, "runners.feature_flags.FF_NETWORK"),
         ("docker", {"image": "x", "Image": "y"}, "is there twice"),
+        ("docker.services", ["postgres:16"], "has to be a list of tables, but is a list"),
+        ("feature_flags", ["FF_X"], "has to be a table, but is a list"),
+        ("labels", {"some.key": "a b"}, "a label that GitLab Runner refuses: some.key"),
+        ("request_concurrency", 0, "has to be at least 1"),
     ],
 )
 def test_faults_are_named(path, value, message):
@@ -446,3 +451,40 @@ def test_the_schema_is_whole():
         return sum(1 + count(inner) for inner in schema.values()) if isinstance(schema, dict) else 0
 
     assert VERSION == "19.4.0" and count(SCHEMA) == 744
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_runner_without_an_id_is_none_that_has_one(number):
+    text = f'[[runners]]\nname = "a"\nid = {number}\nurl = "u"\ntoken = "x"\nexecutor = "shell"\n'
+    outcome = apply({"name": "b"}, text)
+    assert (outcome.added, outcome.updated, outcome.unmanaged) == (["b"], [], ["a"])
+
+
+@pytest.mark.parametrize("name", ["", 5, None])
+def test_a_runner_needs_a_name(name):
+    with pytest.raises(ConfigError, match="runner 1 of the list has no name"):
+        _runner_config.prepare({}, [{**RUNNER, "name": name}], {})
+
+
+@pytest.mark.parametrize("value", ["30s", "0s", 10**9, 0])
+def test_a_duration_of_a_second_or_more_does_not_warn(value):
+    assert _runner_config.prepare({"connection_max_age": value}, [], {}).warnings == []
+
+
+def test_only_runners_of_docker_need_an_image():
+    assert apply({"executor": "shell"}).warnings == []
+    more = {"autoscaler": {"plugin": "x"}, "machine": {"MachineDriver": "x", "MachineName": "y"}}
+    for executor in ("docker-autoscaler", "docker+machine"):
+        assert any("no docker.image" in text for text in apply({"executor": executor, **more}).warnings)
+
+
+@pytest.mark.parametrize(("present", "wanted"), [('"always"', ["always"]), ('["always"]', "always")])
+def test_an_equal_pull_policy_keeps_its_spelling(present, wanted):
+    text = f'[[runners]]\nname = "a"\n[runners.docker]\nimage = "x"\npull_policy = {present}\n'
+    assert f"pull_policy = {present}\n" in apply({"executor": "docker", "docker": {"pull_policy": wanted}}, text).text
+
+
+def test_what_an_edit_has_not_made_as_wanted_is_not_written(monkeypatch):
+    monkeypatch.setattr(_toml_edit.Editor, "text", lambda self: "concurrent = 3\n")
+    with pytest.raises(_toml.TomlError):
+        _runner_config.apply(b"concurrent = 1\n", _runner_config.prepare({"concurrent": 2}, [], {}))

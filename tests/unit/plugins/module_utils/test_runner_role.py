@@ -435,3 +435,8 @@ def test_what_gitlab_has_created_gets_into_the_file():
             "token_obtained_at": "2026-12-24T12:00:00Z",
         },
     }
+
+
+@pytest.mark.parametrize("name", ["apt", "docker", "pki", "security", "ssh", "xdg"])
+def test_a_directory_of_the_system_is_not_for_the_runner(name):
+    assert _runner_role._SHARED_DIRECTORY.fullmatch(f"/etc/{name}")

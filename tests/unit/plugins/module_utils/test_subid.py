@@ -638,3 +638,9 @@ def test_a_removal_takes_the_ids_and_nothing_else(lines, removed):
     assert ids(own[1]) == ids(own[0]) - ids(removed)
     kept = [[line for line in content.split("\n") if not line.startswith("me:")] for content in (text, after)]
     assert kept[0] == kept[1]
+
+
+def test_without_grow():
+    assert _subid.plan_present(host(), 100, None, False).uids == [Range(100000, 100)]
+    assert _subid.plan_present(host("me:100000:65536\n"), 100, 100000, False) == _subid.Plan([], [], [])
+    assert _subid.plan_present(host("me:100000:100\n"), 100, 200000, True).warnings == []

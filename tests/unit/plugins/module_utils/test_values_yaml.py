@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.rootless.gitlab_runner.plugins.module_utils import _values_yaml
 from ansible_collections.rootless.gitlab_runner.plugins.module_utils._template_toml import (
     TemplateTomlError,
 )
@@ -87,7 +88,6 @@ def test_published_files() -> None:
 
 
 TEMPLATE = "[[runners]]\n[runners.kubernetes]\n"
-EDITED = TEMPLATE + "  privileged = true\n"
 
 
 @pytest.mark.parametrize(
@@ -360,3 +360,10 @@ def test_reads_back_as_the_edited_template(
     assert yaml.safe_load(after)["runners"]["config"] == wanted
     assert after.startswith(around[0])
     assert after.endswith(around[1])
+
+
+def test_an_edit_that_changes_more_is_refused(monkeypatch):
+    monkeypatch.setattr(_values_yaml._Splicer, "_edit_block", lambda self, source, old, new: source + "other: 1\n")
+    text = "runners:\n  config: |\n    [[runners]]\n    [runners.kubernetes]\n"
+    with pytest.raises(ValuesYamlError, match="would change more"):
+        set_values(text, {"runners": {"kubernetes": {"privileged": True}}})
